@@ -1,0 +1,40 @@
+# Every target sets up what it needs: a virtual environment with the locked versions.
+SHELL := /bin/sh
+VENV  := .venv
+BIN   := $(VENV)/bin
+PY    ?= python3
+
+.PHONY: setup up down test check fix bench lock
+
+setup: $(VENV)/.installed ## build .venv with tradewind and the test tools
+
+$(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
+	@PYTHON="$(PY)" sh scripts/setup.sh $(VENV)
+	@touch $@
+
+up: setup ## start everything on this machine
+	@$(BIN)/tradewind up
+
+down: setup
+	@$(BIN)/tradewind down
+
+check: setup ## lint, types, walls, unit tests: under two minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit
+
+test: setup ## everything, on the real engines
+	$(BIN)/pytest -q tests
+
+fix: setup ## format and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## the figures, printed
+	$(BIN)/tradewind bench
+
+lock: setup ## lock versions and hashes anew
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
