@@ -1,0 +1,96 @@
+"""What the chassis opens for every service before the service assembles its own parts from it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from tradewind.chassis.cache import Cache
+from tradewind.chassis.client import MeshClient
+from tradewind.chassis.clock import Clock, SystemClock
+from tradewind.chassis.identity import TokenVerifier
+from tradewind.chassis.metrics import Metrics, configure
+from tradewind.chassis.outbox import Outbox
+from tradewind.chassis.postgres import Database
+from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
+from tradewind.chassis.transport import Transport, open_transport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """The parts every service may build on. `database` and `transport` are there for rooms that keep state."""
+
+    service: str
+    instance: str
+    clock: Clock
+    metrics: Metrics
+    verifier: TokenVerifier
+    cache: Cache
+    mesh: MeshClient
+    outbox: Outbox
+    transport: Transport | None
+    optional_database: Database | None
+
+    @property
+    def database(self) -> Database:
+        """The room's own database.
+
+        Raises:
+            RuntimeError: the room's settings have none.
+        """
+        if self.optional_database is None:
+            raise RuntimeError(f"{self.service} has no database: derive its settings from DatabaseServiceSettings")
+        return self.optional_database
+
+
+@contextlib.asynccontextmanager
+async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator[Foundation]:
+    """Open everything that `settings` name, and close it in reverse order.
+
+    Raises:
+        Unavailable: an engine that the service cannot start without is away.
+    """
+    service = f"{room}-service"
+    instance = settings.instance or f"{room}-1"
+    metrics = configure(service=service, instance=instance, version=importlib.metadata.version("tradewind"))
+    async with contextlib.AsyncExitStack() as stack:
+        database = transport = None
+        if isinstance(settings, DatabaseServiceSettings):
+            read_url = settings.database_read_url
+            database = await Database.open(
+                settings.database_url.reveal(),
+                read_url=read_url.reveal() if read_url else None,
+                max_size=settings.pool_size,
+                application_name=instance,
+            )
+            stack.push_async_callback(database.close)
+            _watch(metrics, database, settings.pool_size)
+        if settings.bus_url:
+            transport = await open_transport(settings.bus_url.reveal(), member=instance)
+            stack.push_async_callback(transport.close)
+        cache = Cache.open(settings.valkey_url, prefix=room, metrics=metrics)
+        stack.push_async_callback(cache.close)
+        mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics)
+        stack.push_async_callback(mesh.close)
+        verifier = TokenVerifier(settings.jwks_url)
+        stack.push_async_callback(verifier.close)
+        yield Foundation(
+            service=service,
+            instance=instance,
+            clock=SystemClock(),
+            metrics=metrics,
+            verifier=verifier,
+            cache=cache,
+            mesh=mesh,
+            outbox=Outbox(service),
+            transport=transport,
+            optional_database=database,
+        )
+
+
+def _watch(metrics: Metrics, database: Database, most: int) -> None:
+    metrics.watch_pool(
+        "main", size=lambda: database.connections_open, idle=lambda: database.connections_idle, most=most
+    )

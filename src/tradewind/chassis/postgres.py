@@ -1,0 +1,288 @@
+"""PostgreSQL: a pool, a transaction, a reader. All SQL of a room goes through these, none of it is written here.
+
+Connections of the pool skip asyncpg's per-release reset (`RESET ALL`, `UNLISTEN`, advisory unlocks cost up to 40 % of the
+throughput), so nothing may leave session state on them: `SET LOCAL` only, no session advisory lock, no LISTEN.
+Whoever needs a session opens a connection of its own with `dedicated_connection`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+from tradewind.chassis.errors import Unavailable
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+Record = asyncpg.Record
+
+CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
+ACQUIRE_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 15.0
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+def is_away(exc: BaseException) -> bool:
+    """Whether `exc` says that the database cannot be reached, rather than that a statement is wrong."""
+    return isinstance(exc, _AWAY)
+
+
+def _unavailable(exc: BaseException) -> Unavailable:
+    return Unavailable("database-unavailable", f"The database is away ({type(exc).__name__}).", retry_after_s=1)
+
+
+async def dedicated_connection(url: str, *, application_name: str) -> asyncpg.Connection:
+    """A connection outside any pool, for LISTEN and session advisory locks. The caller closes it.
+
+    Raises:
+        Unavailable: `database-unavailable`.
+    """
+    try:
+        return await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": application_name}
+        )
+    except _AWAY as exc:
+        raise _unavailable(exc) from exc
+
+
+class _Translated:
+    """Turns the driver's ways of saying that the database is away into `Unavailable`; keeps no state."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
+        if exc is not None and isinstance(exc, _AWAY):
+            raise _unavailable(exc) from exc
+
+
+_translated = _Translated()
+
+
+if TYPE_CHECKING:
+    _Connection: TypeAlias = PoolConnectionProxy[Record]
+
+
+class _PooledConnection(asyncpg.Connection):
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Statements:
+    """The verbs that a transaction and a pool share. Arguments are `$1`, `$2`, ...; nothing is ever formatted into SQL."""
+
+    async def rows(self, sql: str, *args: Any) -> list[Record]:
+        """All rows."""
+        raise NotImplementedError
+
+    async def row(self, sql: str, *args: Any) -> Record | None:
+        """The first row, or None."""
+        raise NotImplementedError
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        """The first column of the first row, or None."""
+        raise NotImplementedError
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """The command tag, such as `UPDATE 1`."""
+        raise NotImplementedError
+
+
+class Tx(Statements):
+    """One open transaction. It ends with the `async with` block that made it: commit, or roll back on an exception."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._after_commit: list[Callable[[], None]] = []
+
+    async def rows(self, sql: str, *args: Any) -> list[Record]:
+        with _translated:
+            return await self._connection.fetch(sql, *args)
+
+    async def row(self, sql: str, *args: Any) -> Record | None:
+        with _translated:
+            return await self._connection.fetchrow(sql, *args)
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        with _translated:
+            return await self._connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        with _translated:
+            return await self._connection.execute(sql, *args)
+
+    async def many(self, sql: str, argsets: Iterable[Sequence[Any]]) -> None:
+        """Run one statement for every set of arguments, pipelined."""
+        with _translated:
+            await self._connection.executemany(sql, argsets)
+
+    @contextlib.asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Undo only what happens inside when it raises; the transaction goes on. Savepoints do not nest."""
+        await self.execute("SAVEPOINT inner_step")
+        try:
+            yield
+        except BaseException:
+            await self.execute("ROLLBACK TO SAVEPOINT inner_step")
+            raise
+        await self.execute("RELEASE SAVEPOINT inner_step")
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Run `call` once the transaction has committed, and never otherwise. It must not raise nor block."""
+        self._after_commit.append(call)
+
+    def _committed(self) -> None:
+        for call in self._after_commit:
+            call()
+
+
+class Reader(Statements):
+    """Single statements on a pool, each its own transaction."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def rows(self, sql: str, *args: Any) -> list[Record]:
+        async with _connection(self._pool) as connection:
+            with _translated:
+                return await connection.fetch(sql, *args)
+
+    async def row(self, sql: str, *args: Any) -> Record | None:
+        async with _connection(self._pool) as connection:
+            with _translated:
+                return await connection.fetchrow(sql, *args)
+
+    async def value(self, sql: str, *args: Any) -> Any:
+        async with _connection(self._pool) as connection:
+            with _translated:
+                return await connection.fetchval(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        async with _connection(self._pool) as connection:
+            with _translated:
+                return await connection.execute(sql, *args)
+
+
+class Database(Reader):
+    """A room's own database: `transaction()` to change it, the verbs of `Reader` for single statements.
+
+    `read` goes to the replica where one is named, and may lag behind what was just written.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, read_pool: asyncpg.Pool | None = None) -> None:
+        super().__init__(pool)
+        self._read_pool = read_pool
+        self.read = Reader(read_pool) if read_pool else Reader(pool)
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        read_url: str | None = None,
+        min_size: int = 1,
+        max_size: int = 4,
+        application_name: str = "tradewind",
+    ) -> Database:
+        """Open the pools. Several hosts in `url` fail over to the one that takes writes.
+
+        Raises:
+            Unavailable: `database-unavailable`, no connection could be made.
+        """
+        pool = await _open_pool(url, min_size, max_size, application_name, writes="," in url)
+        read_pool = None
+        if read_url:
+            read_pool = await _open_pool(read_url, min_size, max_size, f"{application_name} read", writes=False)
+        return cls(pool, read_pool)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, begin: str = "BEGIN") -> AsyncIterator[Tx]:
+        """A transaction on a connection of the pool, READ COMMITTED unless `begin` says otherwise.
+
+        `begin` is the statement that opens it; further `SET LOCAL` statements may follow there in the same round trip.
+
+        Raises:
+            Unavailable: `database-unavailable`; whether a commit in flight took effect is then unknown.
+        """
+        async with _connection(self._pool) as connection:
+            tx = Tx(connection)
+            await tx.execute(begin)
+            try:
+                yield tx
+            except BaseException:
+                # A connection that is gone has rolled back by itself.
+                with contextlib.suppress(Unavailable):
+                    await tx.execute("ROLLBACK")
+                raise
+            await tx.execute("COMMIT")
+        tx._committed()  # noqa: SLF001 - the transaction's other half
+
+    @property
+    def connections_open(self) -> int:
+        """Connections of the main pool, used or idle."""
+        return self._pool.get_size()
+
+    @property
+    def connections_idle(self) -> int:
+        """Connections of the main pool nobody uses now."""
+        return self._pool.get_idle_size()
+
+    async def close(self) -> None:
+        """Close the pools; connections still in use are cut after 5 s."""
+        for pool in (self._pool, self._read_pool):
+            if pool is None:
+                continue
+            try:
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+
+async def _open_pool(url: str, min_size: int, max_size: int, name: str, *, writes: bool) -> asyncpg.Pool:
+    try:
+        return await asyncpg.create_pool(
+            url,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=CONNECT_TIMEOUT_S,
+            command_timeout=COMMAND_TIMEOUT_S,
+            max_inactive_connection_lifetime=60.0,
+            connection_class=_PooledConnection,
+            target_session_attrs=SessionAttribute.read_write if writes else SessionAttribute.any,
+            server_settings={
+                "application_name": name,
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+                "jit": "off",
+            },
+        )
+    except _AWAY as exc:
+        raise _unavailable(exc) from exc
+
+
+@contextlib.asynccontextmanager
+async def _connection(pool: asyncpg.Pool) -> AsyncIterator[_Connection]:
+    with _translated:
+        connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
+    try:
+        yield connection
+    finally:
+        await pool.release(connection)

@@ -1,0 +1,183 @@
+"""Settings of a process: one frozen class a room, read from the environment once, wrong values stop the start.
+
+    class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
+        PREFIX = "ORDER_"
+        reservation_ttl_s: Annotated[float, Setting("How long an unpaid order holds its stock.")] = 900.0
+
+    settings = load(OrderSettings, os.environ)      # reads ORDER_RESERVATION_TTL_S
+
+A field without a default is required. `NAME_FILE` may name a file that holds the value of `NAME`
+(Kubernetes and compose secrets). Every wrong or missing variable is reported at once.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import msgspec
+
+
+class Secret:
+    """A value that never shows in a repr, a log line or an error. `reveal()` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself; hand it to the driver, keep it nowhere."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What a field means, in a sentence; `env` overrides the name made of prefix and field."""
+
+    meaning: str
+    env: str = ""
+
+
+class SettingsError(Exception):
+    """One or more variables are wrong or missing; the message names each, a line a variable."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all settings classes. `PREFIX` starts the names of a class's own variables."""
+
+    PREFIX: ClassVar[str] = ""
+
+
+class ServiceSettings(Settings, frozen=True, kw_only=True):
+    """What every service needs from its environment, whatever it does."""
+
+    host: Annotated[str, Setting("Address the service listens on.")] = "127.0.0.1"
+    port: Annotated[int, Setting("Port of the service's HTTP; 0 takes a free one.")] = 0
+    management_port: Annotated[int, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
+    instance: Annotated[str, Setting("Name of this process among its kind.")] = ""
+    advertise_host: Annotated[str, Setting("Address others reach this instance at; default: the host.")] = ""
+    pool_size: Annotated[int, Setting("Most connections this process opens to its database.")] = 4
+    drain_s: Annotated[float, Setting("Longest wait for requests in flight when stopping.")] = 10.0
+    environment: Annotated[
+        Literal["dev", "prod"], Setting("dev allows the sandbox provider.", env="TRADEWIND_ENV")
+    ] = "prod"
+    bus_url: Annotated[Secret | None, Setting("Event bus: a PostgreSQL connection string.", env="BUS_URL")] = None
+    valkey_url: Annotated[Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")] = None
+    mesh_url: Annotated[str, Setting("The mesh egress through which other services are called.", env="MESH_URL")] = ""
+    registry_url: Annotated[str, Setting("Where instances register; empty: not at all.", env="REGISTRY_URL")] = ""
+    registry_token: Annotated[Secret | None, Setting("This room's identity at the registry.", env="REGISTRY_TOKEN")] = None
+    jwks_url: Annotated[str, Setting("Public keys that access tokens are verified with.", env="JWKS_URL")] = ""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL")] = "info"
+    log_format: Annotated[Literal["json", "text"], Setting("Form of the log lines.", env="LOG_FORMAT")] = "json"
+    otlp_endpoint: Annotated[str, Setting("OTLP/HTTP base URL traces go to; empty: nowhere.", env="OTEL_EXPORTER_OTLP_ENDPOINT")] = ""
+    trace_ratio: Annotated[float, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = 0.01
+
+
+class DatabaseServiceSettings(ServiceSettings, frozen=True, kw_only=True):
+    """What a service with a database of its own needs beside `ServiceSettings`."""
+
+    database_url: Annotated[Secret, Setting("Connection string of the room's database; several hosts fail over.")]
+    database_read_url: Annotated[Secret | None, Setting("Connection string of a read replica.")] = None
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One row of the settings table: the variable, its meaning, whether it must be given, and its default as text."""
+
+    env: str
+    field: str
+    meaning: str
+    required: bool
+    secret: bool
+    default: str
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def describe(cls: type[Settings]) -> list[Field]:
+    """All variables that `cls` reads, in the order of its fields."""
+    return [_row(cls, field, hint) for field, hint in _fields(cls)]
+
+
+def load(cls: type[S], environ: Mapping[str, str]) -> S:
+    """Read `cls` from `environ`.
+
+    Raises:
+        SettingsError: a variable is missing or does not fit its type; each one is named.
+    """
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field, hint in _fields(cls):
+        row = _row(cls, field, hint)
+        try:
+            text = _lookup(environ, row.env)
+        except OSError as exc:
+            faults.append(f"{row.env}_FILE: cannot be read: {exc.strerror or exc}")
+            continue
+        if text is None or (text == "" and not row.required):
+            if row.required:
+                faults.append(f"{row.env}: missing. {row.meaning}")
+            continue
+        try:
+            values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode_secret)
+        except (msgspec.ValidationError, ValueError) as exc:
+            shown = "(hidden)" if row.secret else repr(text)
+            faults.append(f"{row.env}: {shown} does not fit: {exc}. {row.meaning}")
+    if faults:
+        raise SettingsError(faults)
+    return cls(**values)
+
+
+def _fields(cls: type[Settings]) -> Iterator[tuple[msgspec.structs.FieldInfo, Any]]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    for field in msgspec.structs.fields(cls):
+        yield field, hints[field.name]
+
+
+def _row(cls: type[Settings], field: msgspec.structs.FieldInfo, hint: Any) -> Field:
+    setting = next((arg for arg in typing.get_args(hint) if isinstance(arg, Setting)), Setting(""))
+    default = "" if field.default in (msgspec.NODEFAULT, None, "") else str(field.default)
+    return Field(
+        env=setting.env or cls.PREFIX + field.name.upper(),
+        field=field.name,
+        meaning=setting.meaning,
+        required=field.required,
+        secret=Secret in _plain_types(hint),
+        default=default,
+    )
+
+
+def _plain_types(hint: Any) -> tuple[Any, ...]:
+    plain = typing.get_args(hint)[0] if typing.get_origin(hint) is Annotated else hint
+    return (plain, *typing.get_args(plain))
+
+
+def _lookup(environ: Mapping[str, str], name: str) -> str | None:
+    if name in environ:
+        return environ[name]
+    file = environ.get(f"{name}_FILE")
+    return Path(file).read_text().strip() if file else None
+
+
+def _decode_secret(kind: type, value: object) -> object:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise NotImplementedError(kind)

@@ -1,0 +1,92 @@
+"""What payment-service says has happened. Key and subject: the payment's id. An order has one payment."""
+
+from __future__ import annotations
+
+from tradewind.chassis.events import Event
+from tradewind.contracts.money import Money
+
+TOPIC = "payment"
+
+
+class PaymentRequiresAction(Event, frozen=True, kw_only=True):
+    """The customer must do something at the provider (3-D Secure) before the money moves."""
+
+    TYPE = "payment.requires_action.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    amount: Money
+    action_url: str
+
+
+class PaymentCaptured(Event, frozen=True, kw_only=True):
+    """The money is ours, by the provider's word and in the ledger."""
+
+    TYPE = "payment.captured.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    amount: Money
+
+
+class PaymentFailed(Event, frozen=True, kw_only=True):
+    """No money moved and none will. `code` is the provider's reason, such as `card_declined`."""
+
+    TYPE = "payment.failed.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    amount: Money
+    code: str
+
+
+class PaymentCancelled(Event, frozen=True, kw_only=True):
+    """The order was cancelled before any money moved."""
+
+    TYPE = "payment.cancelled.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    amount: Money
+
+
+class PaymentRefunded(Event, frozen=True, kw_only=True):
+    """A refund succeeded at the provider and is in the ledger. `refunded` and `captured` are the payment's totals now."""
+
+    TYPE = "payment.refunded.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    refund_id: str
+    amount: Money
+    refunded: Money
+    captured: Money
+    reason: str
+
+
+class PaymentRefundFailed(Event, frozen=True, kw_only=True):
+    """The provider refused a refund for good; the amount may be refunded again."""
+
+    TYPE = "payment.refund_failed.v1"
+    TOPIC = TOPIC
+    payment_id: str
+    order_id: str
+    customer_id: str
+    refund_id: str
+    amount: Money
+    code: str
+
+
+EVENTS = (
+    PaymentRequiresAction,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentCancelled,
+    PaymentRefunded,
+    PaymentRefundFailed,
+)
