@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from tradewind.chassis.cache import Cache
 from tradewind.chassis.client import MeshClient
 from tradewind.chassis.clock import Clock, SystemClock
 from tradewind.chassis.identity import TokenVerifier
-from tradewind.chassis.metrics import Metrics, configure
+from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
@@ -54,7 +53,7 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
     """
     service = f"{room}-service"
     instance = settings.instance or f"{room}-1"
-    metrics = configure(service=service, instance=instance, version=importlib.metadata.version("tradewind"))
+    metrics = Metrics(service=service, instance=instance)
     async with contextlib.AsyncExitStack() as stack:
         database = transport = None
         if isinstance(settings, DatabaseServiceSettings):
@@ -66,11 +65,11 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
                 application_name=instance,
             )
             stack.push_async_callback(database.close)
-            _watch(metrics, database, settings.pool_size)
+            metrics.watch_pool(database.connections)
         if settings.bus_url:
             transport = await open_transport(settings.bus_url.reveal(), member=instance)
             stack.push_async_callback(transport.close)
-        cache = Cache.open(settings.valkey_url, prefix=room, metrics=metrics)
+        cache = await Cache.open(settings.valkey_url, prefix=room, metrics=metrics)
         stack.push_async_callback(cache.close)
         mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics)
         stack.push_async_callback(mesh.close)
@@ -88,9 +87,3 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
             transport=transport,
             optional_database=database,
         )
-
-
-def _watch(metrics: Metrics, database: Database, most: int) -> None:
-    metrics.watch_pool(
-        "main", size=lambda: database.connections_open, idle=lambda: database.connections_idle, most=most
-    )

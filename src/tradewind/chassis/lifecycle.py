@@ -8,6 +8,7 @@ import importlib.metadata
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import uvicorn
@@ -52,10 +53,13 @@ async def serve(service: Service[P], settings: ServiceSettings, registrar: Regis
     consumers, jobs and relay, and closes its pools.
     """
     instance = settings.instance or f"{service.room}-1"
-    logs.configure(service=service.name, instance=instance, level=settings.log_level, format=settings.log_format)
+    logs.configure(service.name, instance, settings.log_level, settings.log_format)
     stop = _stop_signal()
     async with contextlib.AsyncExitStack() as stack:
-        trace.configure(ratio=settings.trace_ratio, sink=_exporter(stack, settings, service.name, instance))
+        exporter = otlp.start(settings.otlp_endpoint, service=service.name, instance=instance)
+        if exporter is not None:
+            stack.push_async_callback(asyncio.to_thread, exporter.stop)
+        trace.configure(ratio=settings.trace_ratio, sink=exporter)
         foundation = await _patiently(stack, lambda: open_foundation(service.room, settings), stop)
         if foundation is None:
             return 0
@@ -70,6 +74,7 @@ async def serve(service: Service[P], settings: ServiceSettings, registrar: Regis
             _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s),
             _Server.made(management_app(readiness, foundation.metrics), management, 1.0),
         ]
+        await stack.enter_async_context(foundation.metrics.loop_watch())
         description = _description(service, settings, instance, public, management)
         async with _running(background, stop), _serving(servers):
             if registrar is not None:
@@ -122,29 +127,11 @@ def _background(
             service.name, database, foundation.transport, service.handlers, parts, metrics=foundation.metrics
         )
         found.append(_Background("consumer", consumer.run))
-    for job in service.jobs(parts):
-        found.append(_Background(f"job {job.name}", lambda job=job: job.loop(parts)))  # type: ignore[misc]
-    found.append(_Background("event loop watch", foundation.metrics.watch_event_loop))
+    found.extend(_Background(f"job {job.name}", partial(job.loop, parts)) for job in service.jobs(parts))
     if database is not None:
         cleanup: Job[Any] = Job("idempotency-cleanup", CLEANUP_EVERY_S, lambda _: _forget(foundation))
-        found.append(_Background("job idempotency-cleanup", lambda: cleanup.loop(None)))
+        found.append(_Background("job idempotency-cleanup", partial(cleanup.loop, None)))
     return found
-
-
-def _exporter(
-    stack: contextlib.AsyncExitStack, settings: ServiceSettings, service: str, instance: str
-) -> otlp.OtlpExporter | None:
-    if not settings.otlp_endpoint:
-        return None
-    resource = {
-        "service.name": service,
-        "service.instance.id": instance,
-        "service.version": importlib.metadata.version("tradewind"),
-    }
-    exporter = otlp.OtlpExporter(settings.otlp_endpoint, resource)
-    exporter.start()
-    stack.push_async_callback(asyncio.to_thread, exporter.stop)
-    return exporter
 
 
 async def _forget(foundation: Foundation) -> None:

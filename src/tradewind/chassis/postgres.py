@@ -235,15 +235,9 @@ class Database(Reader):
             await tx.execute("COMMIT")
         tx._committed()  # noqa: SLF001 - the transaction's other half
 
-    @property
-    def connections_open(self) -> int:
-        """Connections of the main pool, used or idle."""
-        return self._pool.get_size()
-
-    @property
-    def connections_idle(self) -> int:
-        """Connections of the main pool nobody uses now."""
-        return self._pool.get_idle_size()
+    def connections(self) -> tuple[int, int]:
+        """Connections of the main pool in use, and open in all."""
+        return self._pool.get_size() - self._pool.get_idle_size(), self._pool.get_size()
 
     async def close(self) -> None:
         """Close the pools; connections still in use are cut after 5 s."""

@@ -40,6 +40,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     access: Access
     status: int
     idempotent: bool
+    prepare: Handler | None
     raises: tuple[str, ...]
     rate: Literal["default", "auth", "none"]
     timeout_s: float
@@ -91,6 +92,7 @@ class Api:
         access: Access,
         status: int = 200,
         idempotent: bool = False,
+        prepare: Handler | None = None,
         raises: Sequence[str] = (),
         rate: Literal["default", "auth", "none"] = "default",
         timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -107,6 +109,8 @@ class Api:
             access: PUBLIC, OPTIONAL, SIGNED_IN or `roles(...)`.
             status: Status of the normal answer.
             idempotent: Require `Idempotency-Key` and run the handler inside the key's transaction (it takes `tx`).
+            prepare: What an idempotent handler needs from elsewhere: awaited with the handler's own arguments before the
+                transaction opens, since nothing remote may happen inside it. Its result reaches the handler as `prepared`.
             raises: Slugs of the domain refusals, for the documentation.
             rate: Rate limit class at the edge.
             timeout_s: Longest time the handler may take; 503 after.
@@ -120,7 +124,7 @@ class Api:
             self.operations.append(
                 Operation(
                     method=method, path=path, handler=handler, access=access, status=status, idempotent=idempotent,
-                    raises=tuple(raises), rate=rate, timeout_s=timeout_s, stream=stream, raw=raw,
+                    prepare=prepare, raises=tuple(raises), rate=rate, timeout_s=timeout_s, stream=stream, raw=raw,
                     max_body_bytes=max_body_bytes, listed=listed,
                 )  # fmt: skip
             )

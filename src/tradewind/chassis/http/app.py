@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -33,7 +32,7 @@ from tradewind.chassis.http.values import Call, Reply
 from tradewind.chassis.identity import Caller
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.idempotency import Answer
-from tradewind.chassis.metrics import Metrics, RouteMetrics
+from tradewind.chassis.metrics import Metrics, RouteTimer
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, remaining_s, use_request
 
@@ -131,7 +130,7 @@ class _Endpoint(Generic[P]):
         self._gate = gate
         self._binder = Binder(operation)
         self._span_name = f"{operation.method} {operation.path}"
-        self._route: RouteMetrics = doorman.metrics.route(operation.method, operation.path)
+        self._timer: RouteTimer = doorman.metrics.route(operation.method, operation.path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
@@ -142,12 +141,11 @@ class _Endpoint(Generic[P]):
         with (
             trace.use_traceparent(headers.get("traceparent"), trusted=ours),
             use_request(request_id, timeout_s),
-            self._route.in_flight(),
+            self._timer.timing() as timing,
             trace.span(self._span_name, kind="server") as span,
         ):
-            started_s = time.perf_counter()
             response = await self._respond(request, request_id)
-            self._route.observe(response.status_code, time.perf_counter() - started_s)
+            timing.status = response.status_code
             if span.recording:
                 span.set("http.request.method", self._operation.method)
                 span.set("http.route", self._operation.path)
@@ -224,19 +222,35 @@ class _Endpoint(Generic[P]):
         if database is None:
             raise RuntimeError("checked when the application was built")
         canonical = _JSON.encode(arguments.get("body"))
+        key = idempotency.check_key(call.request.headers.get("idempotency-key"))
+        prepared = await self._prepare(call, arguments)
 
         async def attempt(tx: Tx) -> Answer:
-            result = await self._operation.handler(call, tx=tx, **arguments)
+            if isinstance(prepared, Problem):
+                raise prepared
+            result = await self._operation.handler(call, tx=tx, **arguments, **prepared)
             return _answer(_render(self._operation, result))
 
         return await idempotency.run_once(
             database,
             subject=call.caller.subject,
-            key=idempotency.check_key(call.request.headers.get("idempotency-key")),
+            key=key,
             print_=idempotency.fingerprint(self._operation.method, call.request.url.path, canonical),
             attempt=attempt,
             render_problem=lambda problem: _answer(render_problem(problem, call.request_id)),
         )
+
+    async def _prepare(self, call: Call[P], arguments: dict[str, Any]) -> dict[str, Any] | Problem:
+        """What the handler gets beside its bound arguments.
+
+        A problem is returned, not raised: where the key has a stored answer, that answer counts and not this failure.
+        """
+        if self._operation.prepare is None:
+            return {}
+        try:
+            return {"prepared": await self._operation.prepare(call, **arguments)}
+        except Problem as problem:
+            return problem
 
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="tradewind"'}

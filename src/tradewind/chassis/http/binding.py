@@ -23,9 +23,10 @@ MAX_QUERY_LENGTH = 4096
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One path or query parameter of an operation."""
+    """One path or query parameter. `argument` is the handler's name for it: `from_`, where the name is a Python keyword."""
 
     name: str
+    argument: str
     where: str
     kind: Any
     required: bool
@@ -54,7 +55,7 @@ def signature_of(operation: Operation) -> Signature:
     in_path = set(_PATH_NAME.findall(operation.path))
     body: Any | None = None
     parameters: list[Parameter] = []
-    paged = if_match = wants_tx = False
+    paged = if_match = wants_tx = wants_prepared = False
     for name, parameter in list(inspect.signature(handler).parameters.items())[1:]:
         kind = hints[name]
         if kind is Tx:
@@ -65,15 +66,22 @@ def signature_of(operation: Operation) -> Signature:
             if_match = True
         elif name == "body":
             body = kind
+        elif name == "prepared":
+            wants_prepared = True
         else:
             required = parameter.default is inspect.Parameter.empty
             where = "path" if name in in_path else "query"
             in_path.discard(name)
-            parameters.append(Parameter(name, where, kind, required, None if required else parameter.default))
+            default = None if required else parameter.default
+            parameters.append(Parameter(name.rstrip("_"), name, where, kind, required, default))
     if in_path:
         raise TypeError(f"{operation.name}: the path parameters {sorted(in_path)} are not taken")
     if wants_tx != operation.idempotent:
         raise TypeError(f"{operation.name}: `tx` is for idempotent operations, and only for them")
+    if wants_prepared != (operation.prepare is not None):
+        raise TypeError(f"{operation.name}: `prepared` is what `prepare` returns: declare both or neither")
+    if operation.prepare is not None and not operation.idempotent:
+        raise TypeError(f"{operation.name}: only an idempotent operation has a transaction to prepare for")
     return Signature(body, tuple(parameters), paged, if_match, wants_tx, hints.get("return"))
 
 
@@ -92,7 +100,7 @@ class Binder:
         return self.signature.body is not None
 
     def bind(self, request: Request, body: bytes) -> dict[str, Any]:
-        """The arguments, without `call` and `tx`.
+        """The arguments, without `call`, `tx` and `prepared`.
 
         Raises:
             Invalid: 400 for malformed JSON or a bad query parameter, 415 for another media type, 422 for the rest.
@@ -102,9 +110,9 @@ class Binder:
         query = request.query_params if request.scope["query_string"] else {}
         for parameter in self.signature.parameters:
             if parameter.where == "path":
-                arguments[parameter.name] = _path_value(parameter, request.path_params[parameter.name])
+                arguments[parameter.argument] = _path_value(parameter, request.path_params[parameter.name])
             else:
-                arguments[parameter.name] = _query_value(parameter, query)
+                arguments[parameter.argument] = _query_value(parameter, query)
         if self.signature.paged:
             arguments["page"] = _page_query(query)
         if self.signature.if_match:

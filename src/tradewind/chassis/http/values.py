@@ -20,7 +20,8 @@ C = TypeVar("C", bound=msgspec.Struct)
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 
-Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+# Python's `$` also matches before a newline at the end, other dialects' does not; both know the look-ahead.
+Id = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$(?!\n)")]
 """A UUID in canonical form. As a path parameter, anything else is 404."""
 
 
@@ -103,7 +104,9 @@ class PageQuery(msgspec.Struct, frozen=True):
                 status=400,
             ) from exc
 
-    def page(self, found: Sequence[Any], render: Callable[[Any], T], cursor: Callable[[Any], msgspec.Struct]) -> Page[T]:
+    def page(
+        self, found: Sequence[Any], render: Callable[[Any], T], cursor: Callable[[Any], msgspec.Struct]
+    ) -> Page[T]:
         """Make a page of `found`, which holds up to `limit + 1` rows: the one too many says that there is more."""
         shown = found[: self.limit]
         more = len(found) > self.limit

@@ -1,0 +1,20 @@
+"""What notification-service needs from its environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from tradewind.chassis.settings import DatabaseServiceSettings, Secret, Setting
+
+
+class NotificationSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
+    """Variables `NOTIFICATION_*`."""
+
+    PREFIX = "NOTIFICATION_"
+
+    smtp_url: Annotated[Secret, Setting("Mail server: smtp://[user:password@]host:port, smtp+starttls:// or smtps://.")]
+    mail_from: Annotated[str, Setting("Sender of all mail; its domain also ends the Message-IDs.")] = (
+        "Tradewind <orders@tradewind.example>"
+    )
+    mail_timeout_s: Annotated[float, Setting("Longest time for one mail, from connect to accepted.")] = 10.0
+    mail_batch: Annotated[int, Setting("Most mails sent over one connection.")] = 50
