@@ -1,0 +1,69 @@
+"""A process that takes part in messaging and is made to be killed. Prints a line for whatever happens.
+
+member BUS_URL GROUP TOPIC           reads in a group and commits what it read
+relay DATABASE_URL BUS_URL           publishes one batch and never gets to deleting it
+consumer DATABASE_URL BUS_URL GROUP  writes (key, n) of every Placed into the table `effect`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.messaging_parts import Placed, ends
+
+from tradewind.chassis.consumer import Consumer, Handlers
+from tradewind.chassis.events import Received
+from tradewind.chassis.outbox import Outbox
+from tradewind.chassis.postgres import Database, Tx
+from tradewind.chassis.relay import Relay
+from tradewind.chassis.transport import Message, open_transport
+from tradewind.chassis.transport.postgres import PostgresTransport
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+async def member(bus_url: str, group: str, topic: str) -> None:
+    transport = await open_transport(bus_url, member="child")
+    subscription = await transport.subscribe(group, [topic])
+    say("joined")
+    while True:
+        batch = await subscription.fetch(10, 0.1)
+        for each in batch.messages:
+            say("got", each.id)
+        await subscription.commit(ends(batch.messages))
+
+
+class _NeverReturns(PostgresTransport):
+    """The bus has the messages, and we never hear of it."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await super().publish(messages)
+        say("published", len(messages))
+        await asyncio.Event().wait()
+
+
+async def relay(database_url: str, bus_url: str) -> None:
+    await Relay(database_url, _NeverReturns(bus_url), Outbox("test")).run()
+
+
+async def consumer(database_url: str, bus_url: str, group: str) -> None:
+    handlers = Handlers[None]()
+
+    @handlers.on(Placed)
+    async def effect(_parts: None, tx: Tx, event: Received[Placed]) -> None:
+        await tx.execute("INSERT INTO effect (key, n) VALUES ($1, $2)", event.subject, event.data.n)
+        say("handling", event.id)
+
+    database = await Database.open(database_url)
+    await Consumer(group, database, await open_transport(bus_url, member="child"), handlers, None, batch=5).run()
+
+
+if __name__ == "__main__":
+    asyncio.run({"member": member, "relay": relay, "consumer": consumer}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,185 @@
+"""What the messaging tests share: two event types, a bus per test, a way to wait, and a wire that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from tradewind.chassis.events import Envelope, Event, encode
+from tradewind.chassis.ids import new_id
+from tradewind.chassis.transport import Delivered, Message, Place, Positions, Subscription, Transport, open_transport
+
+CHILD = Path(__file__).with_name("messaging_child.py")
+
+
+class Placed(Event, frozen=True, kw_only=True):
+    """The n-th event of its key."""
+
+    TYPE = "parcel.placed.v1"
+    TOPIC = "parcel"
+
+    n: int
+    note: str = ""
+
+
+class Shipped(Event, frozen=True, kw_only=True):
+    """Another one on the same topic."""
+
+    TYPE = "parcel.shipped.v1"
+    TOPIC = "parcel"
+
+    n: int
+
+
+class Bus:
+    """One empty bus, of some implementation; every `transport()` is a process' own way to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._open: list[Transport] = []
+
+    async def transport(self, member: str = "test") -> Transport:
+        """A further connection to the bus."""
+        transport = await open_transport(self.url, member=member)
+        self._open.append(transport)
+        return transport
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for transport in self._open:
+            await transport.close()
+
+
+def message(key: str, n: int = 0, *, topic: str = "parcel", event: Event | None = None, id_: str = "") -> Message:
+    """A message as the relay makes it; `Placed(n=n)` unless another event is given."""
+    data = event or Placed(n=n)
+    envelope = Envelope(
+        id=id_ or new_id(), source="test", type=data.TYPE, subject=key, time=_now(), aggregateversion=n + 1, data=data
+    )
+    return Message(topic=topic, key=key, id=envelope.id, type=data.TYPE, value=encode(envelope), headers={"n": str(n)})
+
+
+def number(delivered: Delivered) -> int:
+    """The `n` that `message` was given."""
+    return int(delivered.headers["n"])
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, within_s: float = 10.0, what: str = "") -> float:
+    """Wait until `condition` holds; returns the seconds it took, fails after `within_s`."""
+    started_s = time.monotonic()
+    while True:
+        outcome = condition()
+        if outcome if isinstance(outcome, bool) else await outcome:
+            return time.monotonic() - started_s
+        assert time.monotonic() - started_s < within_s, f"not within {within_s:g} s: {what or condition}"
+        await asyncio.sleep(0.01)
+
+
+async def drain(subscription: Subscription, count: int, *, within_s: float = 10.0, commit: bool = True) -> list[Delivered]:
+    """Fetch until `count` messages have come."""
+    found: list[Delivered] = []
+    deadline_s = time.monotonic() + within_s
+    while len(found) < count:
+        assert time.monotonic() < deadline_s, f"{len(found)} of {count} messages within {within_s:g} s"
+        batch = await subscription.fetch(500, 0.2)
+        found += batch.messages
+        if commit and batch.messages:
+            await subscription.commit(ends(batch.messages))
+    return found
+
+
+def ends(messages: Sequence[Delivered]) -> Positions:
+    """The positions behind `messages`."""
+    positions: dict[Place, int] = {}
+    for each in messages:
+        positions[each.place] = max(each.offset + 1, positions.get(each.place, 0))
+    return positions
+
+
+@contextlib.asynccontextmanager
+async def child(*args: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`messaging_child.py` with arguments, its stdout a pipe; dead when the block ends."""
+    process = await asyncio.create_subprocess_exec(sys.executable, str(CHILD), *args, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def running(work: Awaitable[None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a loop beside the test; it must neither end nor fail by itself."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and task.exception():
+            raise task.exception()  # type: ignore[misc]
+
+
+class Wire:
+    """A TCP proxy before the server of a DSN. `cut` breaks all connections and refuses new ones, `mend` lets them in."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._target = (parts.hostname, parts.port)
+        self._parts = parts
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._up = True
+        self.url = ""
+
+    async def __aenter__(self) -> Wire:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        user = self._parts.netloc.rpartition("@")[0]
+        self.url = urlunsplit(self._parts._replace(netloc=f"{user}@127.0.0.1:{port}"))
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """From now on nothing gets through."""
+        self._up = False
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """New connections work again."""
+        self._up = True
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._up:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, far_writer}
+        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        self._writers -= {writer, far_writer}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()
+
+
+def _now() -> object:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
