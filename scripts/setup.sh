@@ -26,5 +26,7 @@ if [ ! -x "$venv/bin/uv" ]; then
   else uv pip install -q --python "$venv/bin/python" uv; fi
 fi
 echo "installing the locked versions into $venv"
-"$venv/bin/uv" pip sync -q --python "$venv/bin/python" --require-hashes requirements-dev.lock
+"$venv/bin/uv" pip sync -q --compile-bytecode --python "$venv/bin/python" --require-hashes requirements-dev.lock
 "$venv/bin/uv" pip install -q --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+# Bytecode now, so that the first start is as fast as the others, also where Python is told not to write any.
+"$venv/bin/python" -m compileall -q src
