@@ -138,6 +138,17 @@ async def test_concurrent_refunds_never_exceed_what_was_captured(sandbox: Sandbo
     ]
 
 
+async def test_a_refused_refund_stays_refused_under_its_key(sandbox: Sandbox) -> None:
+    held = (await sandbox.charge("k1", capture=False)).body
+    refund = {"charge_id": held["id"], "amount_minor": 1, "reference": "r"}
+    refused = await sandbox.call("POST", "/v1/refunds", refund, key="refund")
+    assert refused.body["error"]["code"] == "refund_exceeds_captured"
+    await sandbox.call("POST", f"/v1/charges/{held['id']}/capture")
+    again = await sandbox.call("POST", "/v1/refunds", refund, key="refund")
+    assert (again.status, again.body, again.headers["Idempotency-Replayed"]) == (409, refused.body, "true")
+    assert (await sandbox.call("POST", "/v1/refunds", refund, key="another")).status == 201
+
+
 async def test_lists_page_oldest_first_and_filter(sandbox: Sandbox) -> None:
     made = [(await sandbox.charge(f"k{n}", reference="even" if n % 2 == 0 else "odd")).body["id"] for n in range(7)]
     first = (await sandbox.call("GET", "/v1/charges?limit=3")).body

@@ -28,8 +28,13 @@ async def refusal(sandbox: Sandbox, **changes: str) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(15):
-        _, errors = await process.communicate()
+    try:
+        async with asyncio.timeout(15):
+            _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode == 1
     (line,) = errors.decode().splitlines()
     return line
