@@ -15,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.messaging_parts import Placed, ends
-
 from tradewind.chassis.consumer import Consumer, Handlers
 from tradewind.chassis.events import Received
 from tradewind.chassis.outbox import Outbox

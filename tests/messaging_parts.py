@@ -7,6 +7,7 @@ import contextlib
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -59,7 +60,13 @@ def message(key: str, n: int = 0, *, topic: str = "parcel", event: Event | None 
     """A message as the relay makes it; `Placed(n=n)` unless another event is given."""
     data = event or Placed(n=n)
     envelope = Envelope(
-        id=id_ or new_id(), source="test", type=data.TYPE, subject=key, time=_now(), aggregateversion=n + 1, data=data
+        id=id_ or new_id(),
+        source="test",
+        type=data.TYPE,
+        subject=key,
+        time=datetime.now(UTC),
+        aggregateversion=n + 1,
+        data=data,
     )
     return Message(topic=topic, key=key, id=envelope.id, type=data.TYPE, value=encode(envelope), headers={"n": str(n)})
 
@@ -80,7 +87,9 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, within_s: fl
         await asyncio.sleep(0.01)
 
 
-async def drain(subscription: Subscription, count: int, *, within_s: float = 10.0, commit: bool = True) -> list[Delivered]:
+async def drain(
+    subscription: Subscription, count: int, *, within_s: float = 10.0, commit: bool = True
+) -> list[Delivered]:
     """Fetch until `count` messages have come."""
     found: list[Delivered] = []
     deadline_s = time.monotonic() + within_s
@@ -111,6 +120,17 @@ async def child(*args: str) -> AsyncIterator[asyncio.subprocess.Process]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def said(process: asyncio.subprocess.Process, word: str, *, within_s: float = 10.0) -> str:
+    """The rest of the next line of a child that begins with `word`."""
+    assert process.stdout is not None
+    async with asyncio.timeout(within_s):
+        while line := (await process.stdout.readline()).decode():
+            first, _, rest = line.strip().partition(" ")
+            if first == word:
+                return rest
+    raise AssertionError(f"the child ended without saying {word}")
 
 
 @contextlib.asynccontextmanager
@@ -177,9 +197,3 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.transport.abort()
-
-
-def _now() -> object:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)

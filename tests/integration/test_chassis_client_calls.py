@@ -215,8 +215,21 @@ async def test_an_endless_answer_is_cut_off(egress: Egress, mesh: MeshClient) ->
         return answer
 
     egress.answer = endless
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         await mesh.get("user-service", "/a", type=User, timeout_s=30.0)
+    assert caught.value.code == "upstream-unavailable"
+
+
+async def test_a_redirect_is_not_followed(egress: Egress, mesh: MeshClient) -> None:
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        if request.path == "/a":
+            raise web.HTTPFound("/b")
+        return web.json_response({"id": "u-2", "name": "Eve"})
+
+    egress.answer = elsewhere
+    with pytest.raises(Unavailable):
+        await mesh.get("user-service", "/a", token="t", type=User)
+    assert len(egress.got) == 1
 
 
 async def test_a_time_out_is_kept(egress: Egress, mesh: MeshClient, metrics: Metrics) -> None:
@@ -274,8 +287,9 @@ async def test_a_provider_that_cannot_be_reached_was_not_asked() -> None:
     provider = ThirdPartyClient("http://127.0.0.1:1", "psp")
     with pytest.raises(NotSent):
         await provider.call("POST", "/v1/charges", body=b"{}")
-    with request_scope.use_request("r-1", timeout_s=0.0), pytest.raises(NotSent):
+    with request_scope.use_request("r-1", timeout_s=0.0), pytest.raises(NotSent) as caught:
         await provider.call("POST", "/v1/charges", body=b"{}")
+    assert caught.value.code == "deadline-exceeded"
     await provider.close()
 
 

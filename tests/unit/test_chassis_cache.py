@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from tradewind.chassis import request_scope
 from tradewind.chassis.cache import Cache
 from tradewind.chassis.metrics import Metrics
 
@@ -109,3 +110,11 @@ async def test_close_waits_for_an_invalidation_under_way() -> None:
     cache.invalidate_soon("mug")
     await cache.close()
     assert not cache._background
+
+
+async def test_the_first_askers_deadline_does_not_cut_the_load_of_the_others(cache: Cache) -> None:
+    async def load() -> Product:
+        return Product("mug", int(request_scope.remaining_s(60.0)))
+
+    with request_scope.use_request("r-1", timeout_s=0.001):
+        assert (await cache.get_or_load("mug", ttl_s=60, type=Product, load=load)).price_minor == 60

@@ -200,7 +200,8 @@ def test_values_of_any_kind_are_written(stream: io.BytesIO) -> None:
     log.info("y", sulky=Sulky())
     log.info("z", ts=1, level="mine", service="theirs")
     first, second, third = lines(stream)
-    assert (first["uuid"], first["b"], first["nan"]) == (str(uuid.UUID(int=1)), "2 bytes", "nan")
+    assert (first["uuid"], first["b"], first["nan"]) == (str(uuid.UUID(int=1)), "2 bytes", None)
+    assert first["deep"] == [[[[[["…"]]]]]]
     assert len(stream.getvalue().splitlines()[0]) < 10_000
     assert second["event"] == "a log line could not be written"
     assert (third["service"], third["service_"], third["ts_"]) == ("order-service", "theirs", 1)

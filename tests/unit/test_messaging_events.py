@@ -106,7 +106,9 @@ def test_an_event_is_not_a_document() -> None:
         encode(envelope(Placed(n=1, note="x" * MAX_EVENT_BYTES)))
 
 
-@pytest.mark.parametrize("type_", ["placed", "parcel.placed", "Parcel.placed.v1", "parcel.placed.v0", "parcel.placed.v1 "])
+@pytest.mark.parametrize(
+    "type_", ["placed", "parcel.placed", "Parcel.placed.v1", "parcel.placed.v0", "parcel.placed.v1 "]
+)
 def test_a_type_that_does_not_read_like_one_stops_the_import(type_: str) -> None:
     with pytest.raises(TypeError, match="event type"):
         type("Wrong", (Event,), {"TYPE": type_, "TOPIC": "parcel"})

@@ -102,7 +102,7 @@ async def _claim(tx: Tx, subject: str, key: str, print_: bytes) -> bool:
 async def _attempt(tx: Tx, attempt: Callable[[Tx], Awaitable[Answer]]) -> Answer:
     try:
         return await attempt(tx)
-    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as exc:
+    except asyncpg.LockNotAvailableError as exc:
         raise Unavailable("busy", "Too many requests want the same thing right now.", retry_after_s=1) from exc
 
 

@@ -64,7 +64,7 @@ async def dedicated_connection(url: str, *, application_name: str) -> asyncpg.Co
 
 
 class _Translated:
-    """Turns the driver's ways of saying that the database is away into `Unavailable`; keeps no state."""
+    """Turns the driver's ways of saying "away" and "try again" into `Unavailable`; keeps no state."""
 
     def __enter__(self) -> None:
         return None
@@ -72,6 +72,8 @@ class _Translated:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
         if exc is not None and isinstance(exc, _AWAY):
             raise _unavailable(exc) from exc
+        if isinstance(exc, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
+            raise Unavailable("busy", "Too many requests want the same thing right now.", retry_after_s=1) from exc
 
 
 _translated = _Translated()

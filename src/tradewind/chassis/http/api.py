@@ -123,10 +123,21 @@ class Api:
         def declare(handler: H) -> H:
             self.operations.append(
                 Operation(
-                    method=method, path=path, handler=handler, access=access, status=status, idempotent=idempotent,
-                    prepare=prepare, raises=tuple(raises), rate=rate, timeout_s=timeout_s, stream=stream, raw=raw,
-                    max_body_bytes=max_body_bytes, listed=listed,
-                )  # fmt: skip
+                    method=method,
+                    path=path,
+                    handler=handler,
+                    access=access,
+                    status=status,
+                    idempotent=idempotent,
+                    prepare=prepare,
+                    raises=tuple(raises),
+                    rate=rate,
+                    timeout_s=timeout_s,
+                    stream=stream,
+                    raw=raw,
+                    max_body_bytes=max_body_bytes,
+                    listed=listed,
+                )
             )
             return handler
 

@@ -71,7 +71,9 @@ def build_asgi(api: Api, parts: P, doorman: Doorman) -> ASGIApp:
         by_path.setdefault(operation.path, []).append(operation)
     gate = _Gate(MAX_IN_FLIGHT)
     routes = [
-        Route(path, _Methods({operation.method: _Endpoint(operation, parts, doorman, gate) for operation in operations}))
+        Route(
+            path, _Methods({operation.method: _Endpoint(operation, parts, doorman, gate) for operation in operations})
+        )
         for path, operations in by_path.items()
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})

@@ -34,8 +34,7 @@ async def cancelled(_parts: Parts, tx: Tx, events: Sequence[Received[OrderCancel
     await usecases.count_cancelled(tx, events)
 
 
-@handlers.on_batch(PaymentCaptured)
-@handlers.on_batch(PaymentRefunded)
+@handlers.on_batch(PaymentCaptured, PaymentRefunded)
 async def money(_parts: Parts, tx: Tx, events: Sequence[Received[Any]]) -> None:
     """Count money that moved."""
     await usecases.count_money(tx, events)

@@ -18,13 +18,9 @@ from tradewind.services.notification.app import Parts
 handlers: Handlers[Parts] = Handlers()
 
 
-@handlers.on_batch(UserRegistered)
-@handlers.on_batch(OrderConfirmed)
-@handlers.on_batch(OrderCancelled)
-@handlers.on_batch(OrderShipped)
-@handlers.on_batch(OrderDelivered)
-@handlers.on_batch(PaymentRefunded)
-@handlers.on_batch(PaymentRequiresAction)
+@handlers.on_batch(
+    UserRegistered, OrderConfirmed, OrderCancelled, OrderShipped, OrderDelivered, PaymentRefunded, PaymentRequiresAction
+)
 async def notify(parts: Parts, tx: Tx, events: Sequence[Received[Any]]) -> None:
     """Tell the customers."""
     await usecases.notify(parts, tx, events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     title: str
     body: str
-    data: dict[str, object]
+    data: dict[str, Any]
     created_at: datetime
     read_at: datetime | None
 

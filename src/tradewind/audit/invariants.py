@@ -1,0 +1,42 @@
+"""What must hold, a sentence each, and what a breach of it looks like."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Name: TypeAlias = Literal["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11"]
+
+INVARIANTS: dict[Name, str] = {
+    "I1": "the ledger sums to zero per transaction and currency",
+    "I2": "at most one captured payment per order, by our books and the provider's; refunded <= captured <= authorized",
+    "I3": "every stored success of an idempotent POST has its resource",
+    "I4": "every committed event took effect exactly once in every consumer",
+    "I5": "the versions of an aggregate have no gap",
+    "I6": "stock >= 0, and initial + deltas = available + reserved + sold",
+    "I7": "one Message-ID per notification",
+    "I8": "the analytics equal the ledger",
+    "I9": "nothing pending, locked or unsent is older than its limit",
+    "I10": "dead letters are listed, none is silent",
+    "I11": "for each order captured - refunded = total - granted refunds; a cancelled one holds no money and no stock",
+}
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One breach: which invariant, of what, and how."""
+
+    invariant: Name
+    subject: str
+    detail: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of an audit. `settled` is false when the streams had not passed in time; the checks ran all the same."""
+
+    clean: bool
+    settled: bool
+    waited_s: float
+    took_s: float
+    checked: dict[str, int]
+    violations: list[Violation]

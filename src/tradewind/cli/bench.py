@@ -1,0 +1,48 @@
+"""`tradewind bench`."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import click
+
+PARTS = ("start", "memory", "orders", "gateway")
+
+
+@click.command()
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="These parts only; default: all.")
+@click.option("--rate", "rates", type=float, multiple=True, default=(60.0,), show_default=True, help="Orders a second.")
+@click.option("--seconds", type=float, default=20.0, show_default=True, help="How long each rate is held.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Which shoppers buy what.")
+def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, seed: int) -> None:
+    """Measure a platform of its own, in a temporary folder, and print the figures.
+
+    The edge's rate limits are raised for it: here the load is the measurement.
+    """
+    from tradewind.bench import gateway, orders, startup
+    from tradewind.bench.figures import Figure, figure_line
+    from tradewind.bench.platform import Platform
+
+    wanted = set(only or PARTS)
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
+        platform = Platform(Path(folder) / "state")
+        try:
+            click.echo("start")
+            figures += startup.measure_start(platform, click.echo)
+            if "memory" in wanted:
+                click.echo("\nmemory, idle")
+                figures.append(startup.measure_memory(platform, click.echo))
+            if "orders" in wanted:
+                click.echo("\norders")
+                figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
+            if "gateway" in wanted:
+                click.echo("\ngateway")
+                figures += asyncio.run(gateway.measure(platform, click.echo))
+        finally:
+            platform.down("--volumes")
+    click.echo("\nall figures")
+    for figure in figures:
+        click.echo(figure_line(figure))

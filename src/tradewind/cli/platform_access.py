@@ -1,0 +1,100 @@
+"""What verbs that look into a platform need: its databases, its bus, its provider, its public door, an operator's token.
+
+Each comes from the environment where it is set there (production), else from the stack of the state folder (a laptop).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tradewind.audit.provider import SandboxCharges
+from tradewind.audit.sources import Sources
+from tradewind.stack.client import running_supervisor
+from tradewind.stack.errors import StackError
+from tradewind.stack.provision import room_access, url_for
+from tradewind.stack.rooms import rooms_with_database
+from tradewind.stack.state import State
+
+
+def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
+    """Where the books of this platform are.
+
+    Raises:
+        StackError: something is neither in the environment nor in a running stack; it is named.
+    """
+    state = State.of(environ)
+    admin_url = _stack_admin_url(state, environ)
+    secrets = state.secrets()
+    databases: dict[str, str] = {}
+    missing: list[str] = []
+    for room in rooms_with_database():
+        url = _given(environ, f"{room.upper()}_DATABASE_URL")
+        if url is None and admin_url is not None:
+            passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
+            url = room_access(admin_url, room, **passwords).owner_url
+        if url is None:
+            missing.append(f"{room.upper()}_DATABASE_URL")
+        else:
+            databases[room] = url
+    bus_url = _given(environ, "BUS_URL")
+    if bus_url is None and admin_url is not None:
+        bus_url = url_for(admin_url, "bus", secrets.get("bus"), "bus")
+    if bus_url is None:
+        missing.append("BUS_URL")
+    if missing or bus_url is None:
+        raise StackError(f"not set: {', '.join(missing)}", "set them, or start the platform here with `tradewind up`")
+    return Sources(databases=databases, bus_url=bus_url, provider=_provider(state, environ))
+
+
+def signing_keys_file(environ: Mapping[str, str] = os.environ) -> Path:
+    """The platform's signing keys.
+
+    Raises:
+        StackError: there are none here.
+    """
+    path = Path(environ.get("AUTH_SIGNING_KEYS_FILE") or State.of(environ).folder / "signing-keys.json")
+    if not path.exists():
+        raise StackError(
+            f"there are no signing keys at {path}", "start the platform here, or set AUTH_SIGNING_KEYS_FILE"
+        )
+    return path
+
+
+def public_url(environ: Mapping[str, str] = os.environ) -> str:
+    """The public door of the platform that runs here.
+
+    Raises:
+        StackError: none runs.
+    """
+    record = running_supervisor(State.of(environ))
+    if record is None:
+        raise StackError(f"nothing runs in {State.of(environ).folder}", "start it with `tradewind up`, or give --url")
+    return record.url
+
+
+def _stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
+    if running_supervisor(state) is None:
+        return None
+    if given := environ.get("TRADEWIND_POSTGRES_URL"):
+        return given
+    port = state.ports().get("postgres")
+    return f"postgresql://postgres:{state.secrets().get('postgres')}@127.0.0.1:{port}/postgres" if port else None
+
+
+def _provider(state: State, environ: Mapping[str, str]) -> SandboxCharges | None:
+    url, key = _given(environ, "PAYMENT_SANDBOX_URL"), _given(environ, "PAYMENT_SANDBOX_API_KEY")
+    if url and key:
+        return SandboxCharges(url, key)
+    port = state.ports().get("psp-sandbox")
+    if running_supervisor(state) is not None and port:
+        return SandboxCharges(f"http://127.0.0.1:{port}", state.secrets().get("sandbox_api_key"))
+    return None
+
+
+def _given(environ: Mapping[str, str], name: str) -> str | None:
+    if value := environ.get(name):
+        return value
+    file = environ.get(f"{name}_FILE")
+    return Path(file).read_text(encoding="utf-8").strip() if file else None

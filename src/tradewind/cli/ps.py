@@ -1,0 +1,35 @@
+"""`tradewind ps`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from tradewind.cli.output import COLUMNS, FORMAT, aligned, cells, json_line
+from tradewind.stack.client import ask, running_supervisor
+from tradewind.stack.state import State
+
+ANSWER_TIMEOUT_S = 10.0
+
+
+@click.command()
+@FORMAT
+def ps(format_: str) -> None:
+    """What runs, and what it waits for."""
+    state = State.of(os.environ)
+    nothing: dict[str, Any] = {"processes": [], "ready": False, "url": ""}
+    alive = running_supervisor(state) is not None
+    answer = next(ask(state, timeout_s=ANSWER_TIMEOUT_S, verb="ps")) if alive else nothing
+    if format_ == "json":
+        click.echo(json_line(answer))
+        return
+    if not alive:
+        click.echo(f"nothing runs in {state.folder}; start it with `tradewind up`")
+        return
+    for line in aligned([COLUMNS, *(cells(row) for row in answer["processes"])]):
+        click.echo(line)
+    total = sum(row["memory_mb"] for row in answer["processes"])
+    word = f"ready at {answer['url']}" if answer["ready"] else "not ready yet"
+    click.echo(f"\n{word}, {total:.0f} MB")

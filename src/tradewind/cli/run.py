@@ -1,0 +1,21 @@
+"""`tradewind run ROOM`: one service in the foreground. What a container runs, and what the supervisor runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from tradewind.stack.rooms import all_rooms
+
+
+@click.command()
+@click.argument("room")
+def run(room: str) -> None:
+    """Run the service ROOM in the foreground until SIGTERM, configured by environment only."""
+    if room not in all_rooms():
+        raise click.UsageError(f"there is no room {room!r}. Rooms: {', '.join(all_rooms())}")
+    from tradewind.cli.serving import serve_room
+
+    sys.exit(serve_room(room, os.environ))

@@ -1,0 +1,40 @@
+"""Assembling one room and serving it: settings from the environment, the mesh's registrar, the chassis' life cycle."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Mapping
+
+import uvloop
+
+from tradewind.chassis import lifecycle
+from tradewind.chassis.settings import ServiceSettings, SettingsError, load
+from tradewind.mesh.registrar import Registrar
+from tradewind.stack.gate import wait_for_turn
+
+
+def serve_room(room: str, environ: Mapping[str, str]) -> int:
+    """Serve `room` until SIGTERM; return the exit code. A wrong or missing variable ends it with 1, each one named."""
+    settings_class: type[ServiceSettings] = getattr(
+        importlib.import_module(f"tradewind.services.{room}.settings"), f"{room.capitalize()}Settings"
+    )
+    app = importlib.import_module(f"tradewind.services.{room}.app")
+    wait_for_turn(environ)
+    try:
+        settings = load(settings_class, environ)
+    except SettingsError as error:
+        print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+        return 1
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(lifecycle.serve(app.create_app(settings), settings, _registrar(settings)))
+
+
+def _registrar(settings: ServiceSettings) -> Registrar | None:
+    """The way into the mesh; None when nobody said where the registry is."""
+    if not settings.registry_url or settings.registry_token is None:
+        return None
+    return Registrar(settings.registry_url, settings.registry_token.reveal())

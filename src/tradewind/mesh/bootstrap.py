@@ -1,0 +1,129 @@
+"""Envoy's bootstrap: two static listeners, the way to the control plane, and nothing that ever has to change.
+
+Routes, clusters, endpoints, limits and policies come later over xDS, so that no listener is ever updated (which would
+drain its streams). An Envoy that starts without a control plane waits instead of answering 404 to everything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tradewind.mesh.clusters import XDS_CLUSTER, fixed_cluster
+from tradewind.mesh.envoy_json import Json, control_plane_source, extension, socket_address
+from tradewind.mesh.listeners import OTLP_CLUSTER, ListenerSettings, edge_manager, egress_manager
+from tradewind.mesh.policy import DEFAULT
+from tradewind.mesh.route_config import EDGE, EGRESS
+
+GATEWAY_SERVICE = "gateway-service"
+MAX_CONNECTIONS = 10_000
+
+
+class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What one Envoy is started with. Addresses are where it listens, or where it finds the control plane.
+
+    `gateway_host:gateway_port` is the gateway service's public HTTP (keys, documentation), `control_port` its registry
+    and xDS on the same host. `otlp_endpoint` is the base URL of an OTLP/HTTP receiver, empty for none.
+    """
+
+    edge_port: int
+    egress_port: int
+    admin_port: int
+    gateway_port: int
+    control_port: int
+    edge_host: str = "0.0.0.0"
+    egress_host: str = "127.0.0.1"
+    admin_host: str = "127.0.0.1"
+    gateway_host: str = "127.0.0.1"
+    node_id: str = "envoy"
+    access_log: str = "/dev/stdout"
+    otlp_endpoint: str = ""
+    trace_ratio: float = 0.01
+    trusted_proxies: int = 0
+    """How many proxies of our own stand before the edge and append to `X-Forwarded-For`."""
+
+
+def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
+    """The bootstrap as JSON; `envoy --config-path` takes it from a file.
+
+    Raises:
+        ValueError: the OTLP endpoint is not an http URL.
+    """
+    listeners = ListenerSettings(
+        access_log=settings.access_log,
+        otlp_endpoint=settings.otlp_endpoint.rstrip("/"),
+        trace_ratio=settings.trace_ratio,
+        trusted_proxies=settings.trusted_proxies,
+        jwks_cluster=GATEWAY_SERVICE,
+    )
+    source = control_plane_source(XDS_CLUSTER)
+    return {
+        "node": {"id": settings.node_id, "cluster": "tradewind"},
+        "admin": {"address": socket_address(settings.admin_host, settings.admin_port)},
+        "static_resources": {
+            "listeners": [
+                _listener(EDGE, settings.edge_host, settings.edge_port, edge_manager(listeners, source)),
+                _listener(EGRESS, settings.egress_host, settings.egress_port, egress_manager(listeners, source)),
+            ],
+            "clusters": [
+                fixed_cluster(XDS_CLUSTER, (settings.gateway_host, settings.control_port), DEFAULT),
+                fixed_cluster(GATEWAY_SERVICE, (settings.gateway_host, settings.gateway_port), DEFAULT),
+                fixed_cluster(OTLP_CLUSTER, _otlp_address(settings.otlp_endpoint), DEFAULT),
+            ],
+        },
+        "dynamic_resources": {"cds_config": source},
+        "overload_manager": {
+            "resource_monitors": [
+                extension(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    max_active_downstream_connections=MAX_CONNECTIONS,
+                )
+            ]
+        },
+        "application_log_config": {
+            "log_format": {
+                "json_format": {
+                    "ts": "%Y-%m-%dT%T.%eZ",
+                    "level": "%l",
+                    "service": "envoy",
+                    "instance": settings.node_id,
+                    "logger": "%n",
+                    "event": "%j",
+                }
+            }
+        },
+    }
+
+
+def envoy_command(envoy: str, config_path: str, *, concurrency: int) -> list[str]:
+    """How Envoy is started. Unknown fields are refused: they would otherwise empty a cluster without a word."""
+    return [
+        envoy,
+        "--config-path", config_path,
+        "--concurrency", str(concurrency),
+        "--reject-unknown-dynamic-fields",
+        "--disable-hot-restart",
+        "--drain-time-s", "5",
+        "--log-level", "warning",
+    ]  # fmt: skip
+
+
+def _listener(name: str, host: str, port: int, manager: Json) -> Json:
+    return {
+        "name": name,
+        "address": socket_address(host, port),
+        "per_connection_buffer_limit_bytes": 256 * 1024,
+        "filter_chains": [{"filters": [manager]}],
+    }
+
+
+def _otlp_address(endpoint: str) -> tuple[str, int] | None:
+    if not endpoint:
+        return None
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"the OTLP endpoint is an http:// URL, not {endpoint!r}")
+    return parts.hostname, parts.port or 80

@@ -1,0 +1,67 @@
+"""Turns what is discovered into what Envoy is told: one snapshot of clusters, endpoints and routes a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tradewind.chassis.logs import get_logger
+from tradewind.mesh.clusters import endpoints, service_cluster
+from tradewind.mesh.description import DeclaredRoute
+from tradewind.mesh.discovery import Discovery
+from tradewind.mesh.policy import RateLimits, policy_of
+from tradewind.mesh.route_config import EDGE, EGRESS, edge_routes, egress_routes
+from tradewind.mesh.routes import RouteTable, route_table
+from tradewind.mesh.xds import Xds
+
+_log = get_logger(__name__)
+
+
+class ControlPlane:
+    """Publishes to `xds` whatever `discovery` knows, now and after every change.
+
+    `own_service` is the control plane's own public service. Its cluster is fixed in Envoy's bootstrap, and its
+    operations, `own_routes`, come before those of all others.
+    """
+
+    def __init__(
+        self,
+        discovery: Discovery,
+        xds: Xds,
+        limits: RateLimits,
+        *,
+        own_service: str,
+        own_routes: Iterable[DeclaredRoute] = (),
+    ) -> None:
+        self._discovery = discovery
+        self._xds = xds
+        self._limits = limits
+        self._own_service = own_service
+        self._own_routes = tuple(own_routes)
+        self.table = RouteTable(())
+        discovery.on_change(self.publish)
+        self.publish()
+
+    def publish(self) -> None:
+        """Make the snapshot anew; Envoy hears of it only if it differs."""
+        services = self._discovery.services()
+        own = ((self._own_service, route) for route in self._own_routes)
+        table = route_table(services, own)
+        for conflict in set(table.conflicts) - set(self.table.conflicts):
+            _log.warning(
+                "an operation gets no requests: another service declared it first",
+                operation=conflict.operation,
+                declared_by=conflict.service,
+                served_by=conflict.served_by,
+            )
+        self.table = table
+        others = sorted(services.keys() - {self._own_service})
+        self._xds.publish(
+            {
+                "clusters": {name: service_cluster(name, policy_of(name)) for name in others},
+                "endpoints": {name: endpoints(name, services[name].instances) for name in others},
+                "routes": {
+                    EDGE: edge_routes(table, self._limits),
+                    EGRESS: egress_routes(services, also=(self._own_service,)),
+                },
+            }
+        )

@@ -1,0 +1,45 @@
+"""What the control plane needs to know of services, whoever keeps it.
+
+`LocalRegistry` is the one implementation so far. Consul (blocking queries) and DNS (Kubernetes headless services)
+would be others: they read elsewhere and need no leases, so the door for registering is not part of this interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from tradewind.mesh.description import DeclaredRoute, Instance
+
+
+class KnownService(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that registered at least once; its routes and document outlive its instances.
+
+    `since` is its rank of arrival: where two services declare the same operation, the earlier one keeps it.
+    """
+
+    service: str
+    since: int
+    instances: tuple[Instance, ...]
+    last_routes: tuple[DeclaredRoute, ...]
+    openapi: dict[str, Any]
+
+    @property
+    def routes(self) -> tuple[DeclaredRoute, ...]:
+        """The union over its instances; with none alive, what the last one declared."""
+        union = dict.fromkeys(route for instance in self.instances for route in instance.routes)
+        return tuple(union) or self.last_routes
+
+
+class Discovery(Protocol):
+    """Who is there, and word of every change."""
+
+    def services(self) -> Mapping[str, KnownService]:
+        """All known services by name."""
+        ...
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change, from the event loop; it must not block."""
+        ...

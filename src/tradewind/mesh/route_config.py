@@ -1,0 +1,192 @@
+"""The two route configurations: `edge`, what the public may call, and `egress`, how services reach each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tradewind.mesh import rate_limits
+from tradewind.mesh.description import Method
+from tradewind.mesh.discovery import KnownService
+from tradewind.mesh.envoy_json import Json, any_of, duration, extension, method_is, set_header
+from tradewind.mesh.policy import RateLimits, ServicePolicy, policy_of
+from tradewind.mesh.routes import Path, PathPattern, RouteTable, Target
+
+EDGE = "edge"
+EGRESS = "egress"
+
+JWT_FILTER = "envoy.filters.http.jwt_authn"
+BUFFER_FILTER = "envoy.filters.http.buffer"
+TOKEN_REQUIRED = "token-required"  # noqa: S105 - the name of a requirement, not a token
+TOKEN_OPTIONAL = "token-optional"  # noqa: S105
+RETRY_ELSEWHERE_HEADER = "x-tradewind-retry"
+SAFE_METHODS = ("GET", "HEAD")
+LEAST_IDLE_S = 60.0
+
+_CATCH_ALL = {"prefix": "/"}
+_KEYED = {"name": "idempotency-key", "present_match": True}
+_JWT_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
+_BUFFER_ROUTE = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
+
+
+def edge_routes(table: RouteTable, limits: RateLimits) -> Json:
+    """The public routes. What is not in the table is 404; what is, with another method, is 405.
+
+    Envoy finds the group of a path by its first two segments and searches only that group's list.
+    """
+    groups = sorted({path.pattern.group for path in table.paths} - {"/"})
+    rest = _route_list((path for path in table.paths if path.pattern.group == "/"), limits)
+    host: Json = {
+        "name": EDGE,
+        "domains": ["*"],
+        "typed_per_filter_config": {
+            JWT_FILTER: any_of(_JWT_ROUTE, requirement_name=TOKEN_REQUIRED),
+            rate_limits.FILTER: rate_limits.limiter(limits),
+        },
+        "request_headers_to_add": [set_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
+        "request_headers_to_remove": [rate_limits.SUBJECT_HEADER, "x-envoy-external-address"],
+        "response_headers_to_remove": [RETRY_ELSEWHERE_HEADER],
+    }
+    if groups:
+        host["matcher"] = {
+            "matcher_tree": {
+                "input": extension("path", "envoy.type.matcher.v3.HttpRequestHeaderMatchInput", header_name=":path"),
+                "prefix_match_map": {
+                    "map": {
+                        group: _route_list(
+                            (path for path in table.paths if group.startswith(path.pattern.group)), limits
+                        )
+                        for group in groups
+                    }
+                },
+            },
+            "on_no_match": rest,
+        }
+    else:
+        host["routes"] = [_refusal(404)]
+    return any_of("envoy.config.route.v3.RouteConfiguration", name=EDGE, virtual_hosts=[host])
+
+
+def egress_routes(services: Mapping[str, KnownService], also: Iterable[str] = ()) -> Json:
+    """Routes between services: the host names the service, and the path is the service's own business.
+
+    `also` are services with a cluster of their own making, such as the gateway.
+    """
+    hosts = [
+        {
+            "name": name,
+            "domains": [name],
+            "routes": _mesh_routes(name, policy_of(name), services.get(name)),
+            "response_headers_to_remove": [RETRY_ELSEWHERE_HEADER],
+        }
+        for name in sorted({*services, *also})
+    ]
+    hosts.append({"name": "unknown", "domains": ["*"], "routes": [_refusal(404)]})
+    return any_of(
+        "envoy.config.route.v3.RouteConfiguration", name=EGRESS, virtual_hosts=hosts, ignore_port_in_host_matching=True
+    )
+
+
+def _route_list(paths: Iterable[Path], limits: RateLimits) -> Json:
+    routes = [route for path in paths for route in _edge_path(path, limits)]
+    return {"action": extension("routes", "envoy.config.route.v3.RouteList", routes=[*routes, _refusal(404)])}
+
+
+def _edge_path(path: Path, limits: RateLimits) -> Iterable[Json]:
+    match = _path_match(path.pattern)
+    for method, target in path.targets.items():
+        policy = policy_of(target.service)
+        timeout_s = 0.0 if target.route.stream else target.route.timeout_s + policy.edge_grace_s
+        base = {
+            "name": f"{method} {target.template}",
+            "metadata": rate_limits.route_metadata(target.route.rate, limits),
+            "decorator": {"operation": f"{method} {target.template}", "propagate": False},
+            "typed_per_filter_config": _edge_filters(target),
+        }
+        for headers, repeatable in _splits(method, target.route.idempotent):
+            action = _forward(target.service, policy, timeout_s, timeout_s * policy.retries.try_share, repeatable)
+            yield {**base, "match": {**match, "headers": headers}, "route": action}
+    yield {**_refusal(405), "match": match, "response_headers_to_add": [set_header("allow", path.allow)]}
+
+
+def _splits(method: Method, idempotent: bool) -> Iterable[tuple[list[Json], bool]]:
+    """How requests of a method are told apart, and whether each kind may be repeated.
+
+    A key makes a request repeatable only where the operation keeps keys; elsewhere it means nothing.
+    """
+    if method == "GET":
+        yield [method_is(*SAFE_METHODS)], True
+        return
+    if idempotent:
+        yield [method_is(method), _KEYED], True
+    yield [method_is(method)], False
+
+
+def _edge_filters(target: Target) -> Json:
+    filters: Json = {}
+    if target.route.access == "public":
+        # Disabled, not optional: a stale token sent along must not stop somebody from logging in.
+        filters[JWT_FILTER] = any_of(_JWT_ROUTE, disabled=True)
+    elif target.route.access == "optional":
+        filters[JWT_FILTER] = any_of(_JWT_ROUTE, requirement_name=TOKEN_OPTIONAL)
+    if not target.route.stream:
+        # A body is read whole before a service sees it: a slow sender holds Envoy's memory, not a worker, and the
+        # request can be sent again. The field cannot be 0, which for Envoy would mean unset.
+        buffer = {"max_request_bytes": max(1, target.route.max_body_bytes)}
+        filters[BUFFER_FILTER] = any_of(_BUFFER_ROUTE, buffer=buffer)
+    return filters
+
+
+def _path_match(pattern: PathPattern) -> Json:
+    return {"path": pattern.text} if pattern.literal else {"safe_regex": {"regex": pattern.regex}}
+
+
+def _refusal(status: int) -> Json:
+    return {
+        "match": _CATCH_ALL,
+        "direct_response": {"status": status},
+        "typed_per_filter_config": {JWT_FILTER: any_of(_JWT_ROUTE, disabled=True)},
+    }
+
+
+def _mesh_routes(service: str, policy: ServicePolicy, known: KnownService | None) -> list[Json]:
+    routes = []
+    for declared in known.routes if known else ():
+        if declared.stream or declared.timeout_s > policy.mesh_timeout_s:
+            timeout_s = 0.0 if declared.stream else declared.timeout_s + policy.edge_grace_s
+            match = {**_path_match(PathPattern.of(declared.path)), "headers": [method_is(*declared.methods)]}
+            routes.append({"match": match, "route": _forward(service, policy, timeout_s, 0.0, repeatable=False)})
+    kinds: tuple[tuple[list[Json], bool], ...] = (([method_is(*SAFE_METHODS)], True), ([_KEYED], True), ([], False))
+    for headers, repeatable in kinds:
+        action = _forward(service, policy, policy.mesh_timeout_s, policy.mesh_try_s, repeatable)
+        routes.append({"match": {**_CATCH_ALL, "headers": headers}, "route": action})
+    return routes
+
+
+def _forward(service: str, policy: ServicePolicy, timeout_s: float, try_s: float, repeatable: bool) -> Json:
+    retries = policy.retries
+    retry_policy: Json = {
+        "retry_on": retries.repeatable if repeatable else retries.once_only,
+        "num_retries": retries.most,
+        "retry_back_off": {
+            "base_interval": duration(retries.first_pause_s),
+            "max_interval": duration(retries.longest_pause_s),
+        },
+        "retry_host_predicate": [
+            extension(
+                "envoy.retry_host_predicates.previous_hosts",
+                "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+            )
+        ],
+        "host_selection_retry_max_attempts": retries.most,
+    }
+    if repeatable:
+        retry_policy["retriable_headers"] = [{"name": RETRY_ELSEWHERE_HEADER, "string_match": {"exact": "elsewhere"}}]
+        if try_s:
+            retry_policy["per_try_timeout"] = duration(try_s)
+    return {
+        "cluster": service,
+        "timeout": duration(timeout_s),
+        # A stream may be silent for as long as it likes; anything else, as long as it may last.
+        "idle_timeout": duration(timeout_s and max(timeout_s, LEAST_IDLE_S)),
+        "retry_policy": retry_policy,
+    }

@@ -1,0 +1,1 @@
+"""The history of auth-service's tables, written as SQL."""

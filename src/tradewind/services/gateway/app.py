@@ -1,0 +1,130 @@
+"""How the gateway is assembled: registry, control plane, control port and, if it is ours to run, Envoy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+
+from tradewind.chassis.foundation import Foundation
+from tradewind.chassis.http import Api
+from tradewind.chassis.metrics import Metrics
+from tradewind.chassis.service import Service
+from tradewind.mesh.bootstrap import GATEWAY_SERVICE, bootstrap_config, envoy_command
+from tradewind.mesh.control_plane import ControlPlane
+from tradewind.mesh.description import DeclaredRoute
+from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyAway
+from tradewind.mesh.envoy_binary import find_envoy
+from tradewind.mesh.envoy_process import EnvoyProcess
+from tradewind.mesh.identity import RoomIdentities
+from tradewind.mesh.registry import LocalRegistry
+from tradewind.mesh.state_file import StateFile
+from tradewind.mesh.xds import Xds
+from tradewind.services.gateway import store
+from tradewind.services.gateway.api import api
+from tradewind.services.gateway.clients import KeySource
+from tradewind.services.gateway.control import control_app
+from tradewind.services.gateway.control_server import serving
+from tradewind.services.gateway.figures import Figures
+from tradewind.services.gateway.jobs import gateway_jobs
+from tradewind.services.gateway.parts import EnvoyView, Parts
+from tradewind.services.gateway.settings import GatewaySettings
+
+POLL_S = 0.05
+
+
+def create_app(settings: GatewaySettings, parts: Parts | None = None) -> Service[Parts]:
+    """The gateway as a service; a test may bring its own parts."""
+
+    def assemble(foundation: Foundation) -> AbstractAsyncContextManager[Parts]:
+        return _assembled(settings, foundation) if parts is None else contextlib.nullcontext(parts)
+
+    return Service(room="gateway", api=api, assemble=assemble, jobs=lambda made: made.jobs)
+
+
+def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
+    """The parts, with nothing running yet."""
+    registry = LocalRegistry(store.registry_file(settings.state_dir))
+    xds = Xds()
+    keys, envoy_watch = gateway_jobs()
+    parts = Parts(
+        identities=RoomIdentities(settings.registry_secret.reveal()),
+        registry=registry,
+        xds=xds,
+        control_plane=ControlPlane(
+            registry, xds, settings.rate_limits, own_service=GATEWAY_SERVICE, own_routes=declared_routes(api)
+        ),
+        keys=store.KeyStore(store.keys_file(settings.state_dir)),
+        key_source=KeySource(),
+        envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
+        view=EnvoyView(),
+        limits=settings.rate_limits,
+        figures=Figures(metrics),
+        jobs=(keys, envoy_watch),
+    )
+    registry.on_change(keys.wake)
+    return parts
+
+
+def declared_routes(api: Api) -> list[DeclaredRoute]:
+    """The operations of `api` in the form in which services register theirs."""
+    return [
+        msgspec.convert(
+            {
+                "path": operation.path,
+                "methods": [operation.method],
+                "access": operation.access.kind,
+                "roles": operation.access.roles,
+                "idempotent": operation.idempotent,
+                "rate": operation.rate,
+                "timeout_s": operation.timeout_s,
+                "stream": operation.stream,
+                "max_body_bytes": operation.max_body_bytes,
+            },
+            type=DeclaredRoute,
+        )
+        for operation in api.operations
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _assembled(settings: GatewaySettings, foundation: Foundation) -> AsyncIterator[Parts]:
+    parts = make_parts(settings, foundation.metrics)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(parts.key_source.close)
+        stack.push_async_callback(parts.envoy.close)
+        await stack.enter_async_context(parts.registry.running())
+        control = control_app(parts)
+        await stack.enter_async_context(
+            serving(control, settings.host, settings.control_port, before_stop=parts.xds.close)
+        )
+        if settings.envoy == "managed":
+            await stack.enter_async_context(_managed_envoy(settings, parts))
+        yield parts
+
+
+@contextlib.asynccontextmanager
+async def _managed_envoy(settings: GatewaySettings, parts: Parts) -> AsyncIterator[None]:
+    bootstrap = StateFile(Path(settings.state_dir) / "envoy.json")
+    bootstrap.write(msgspec.json.encode(bootstrap_config(settings.bootstrap)))
+    command = envoy_command(find_envoy(settings.envoy_binary), str(bootstrap.path), concurrency=settings.envoy_workers)
+    async with EnvoyProcess(command, parts.xds.note_refusal).running():
+        yield
+        await _drain(parts.envoy, settings.drain_s)
+
+
+async def _drain(envoy: EnvoyAdmin, patience_s: float) -> None:
+    """Let the requests under way end: Envoy itself would cut them off when told to stop."""
+    await envoy.drain()
+    give_up_s = time.monotonic() + patience_s
+    with contextlib.suppress(EnvoyAway):
+        while time.monotonic() < give_up_s:
+            stats = await envoy.stats()
+            if not any(stats.listener(name).get("downstream_rq_active") for name in ("edge", "egress")):
+                return
+            await asyncio.sleep(POLL_S)

@@ -1,0 +1,111 @@
+"""The control door: the registry, xDS and the status of the mesh, on a port of their own that no edge route reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tradewind.chassis.errors import PROBLEM_MEDIA_TYPE, Invalid, NotFound, Problem, problem_document
+from tradewind.chassis.logs import get_logger
+from tradewind.mesh.description import Registration
+from tradewind.mesh.xds import KINDS, Poll
+from tradewind.services.gateway import usecases
+from tradewind.services.gateway.parts import Parts
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+
+T = TypeVar("T")
+Handler = Callable[[Parts, Request], Awaitable[Response]]
+_log = get_logger(__name__)
+
+
+class _LeaseBody(msgspec.Struct):
+    lease_id: str
+
+
+def control_app(parts: Parts) -> ASGIApp:
+    """The application of the control port."""
+    routes = [
+        Route("/v1/instances", _endpoint(parts, _register), methods=["POST"]),
+        Route("/v1/instances", _endpoint(parts, _list), methods=["GET"]),
+        Route("/v1/instances/{instance}/lease", _endpoint(parts, _renew), methods=["PUT"]),
+        Route("/v1/instances/{instance}", _endpoint(parts, _deregister), methods=["DELETE"]),
+        Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
+        Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
+    ]
+    return Starlette(routes=routes)
+
+
+def _endpoint(parts: Parts, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(parts, request)
+        except Problem as problem:
+            _log.warning("refused", path=request.url.path, code=problem.code, detail=problem.detail)
+            return Response(
+                msgspec.json.encode(problem_document(problem)), problem.status, problem.headers, PROBLEM_MEDIA_TYPE
+            )
+
+    return endpoint
+
+
+async def _register(parts: Parts, request: Request) -> Response:
+    lease = await usecases.register_instance(parts, _token(request), await _body(request, Registration))
+    return _json(lease, 201)
+
+
+async def _list(parts: Parts, request: Request) -> Response:
+    return _json({"items": usecases.list_instances(parts, _token(request))})
+
+
+async def _renew(parts: Parts, request: Request) -> Response:
+    body = await _body(request, _LeaseBody)
+    usecases.renew_lease(parts, _token(request), request.path_params["instance"], body.lease_id)
+    return Response(status_code=204)
+
+
+async def _deregister(parts: Parts, request: Request) -> Response:
+    await usecases.deregister_instance(parts, _token(request), request.path_params["instance"])
+    return Response(status_code=204)
+
+
+async def _status(parts: Parts, _request: Request) -> Response:
+    await usecases.observe_envoy(parts)
+    return _json(usecases.mesh_status(parts))
+
+
+async def _discover(parts: Parts, request: Request) -> Response:
+    kind = next((known for known in KINDS if known == request.path_params["kind"]), None)
+    if kind is None:
+        raise NotFound("kind-unknown", f"There are {', '.join(KINDS)}.")
+    answer = await usecases.next_resources(parts, kind, await _body(request, Poll))
+    return Response(status_code=304) if answer is None else Response(answer, media_type="application/json")
+
+
+def _token(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+async def _body(request: Request, kind: type[T]) -> T:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Invalid("body-too-large", f"At most {MAX_BODY_BYTES} bytes.", status=413)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as exc:
+        raise Invalid("invalid", f"{exc}.") from exc
+    except msgspec.DecodeError as exc:
+        raise Invalid("malformed-json", f"{exc}.", status=400) from exc
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")

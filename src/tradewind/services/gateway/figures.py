@@ -1,0 +1,37 @@
+"""The gateway's own metrics: how the mesh stands, as far as one number can say it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tradewind.chassis.metrics import Metrics
+from tradewind.mesh.envoy_admin import EnvoyStats
+from tradewind.mesh.xds import Standing
+
+
+class Figures:
+    """Gauges, set each time Envoy is looked at. Envoy's own figures are not a number while it is away."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._instances = metrics.gauge("mesh_instances", "Instances whose lease runs.")
+        self._conflicts = metrics.gauge("mesh_route_conflicts", "Operations that two services declare.")
+        self._behind = metrics.gauge(
+            "mesh_subscriptions_behind", "Subscriptions of connected Envoys that do not run the current version."
+        )
+        self._live = metrics.gauge("mesh_envoy_live", "Whether Envoy answers and has its configuration.")
+        self._refused = metrics.gauge("mesh_envoy_refused_updates", "Updates Envoy refused since it started.")
+        requests = metrics.gauge("mesh_envoy_requests", "Requests taken by Envoy since it started.", ("listener",))
+        self._requests = {name: requests.labels(name) for name in ("edge", "egress")}
+
+    def note(
+        self, *, instances: int, conflicts: int, standings: Sequence[Standing], stats: EnvoyStats | None, live: bool
+    ) -> None:
+        """Set all gauges."""
+        self._instances.set(instances)
+        self._conflicts.set(conflicts)
+        self._behind.set(sum(standing.connected and standing.accepted != standing.current for standing in standings))
+        self._live.set(live)
+        self._refused.set(sum(stats.refused_updates.values()) if stats else math.nan)
+        for name, gauge in self._requests.items():
+            gauge.set(stats.listener(name).get("downstream_rq_total", 0) if stats else math.nan)

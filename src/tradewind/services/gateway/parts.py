@@ -1,0 +1,41 @@
+"""What the gateway is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tradewind.chassis.jobs import Job
+from tradewind.mesh.control_plane import ControlPlane
+from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
+from tradewind.mesh.identity import RoomIdentities
+from tradewind.mesh.policy import RateLimits
+from tradewind.mesh.registry import LocalRegistry
+from tradewind.mesh.xds import Xds
+from tradewind.services.gateway.clients import KeySource
+from tradewind.services.gateway.figures import Figures
+from tradewind.services.gateway.store import KeyStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything a use case may touch."""
+
+    identities: RoomIdentities
+    registry: LocalRegistry
+    xds: Xds
+    control_plane: ControlPlane
+    keys: KeyStore
+    key_source: KeySource
+    envoy: EnvoyAdmin
+    view: EnvoyView
+    limits: RateLimits
+    figures: Figures
+    jobs: tuple[Job[Parts], ...]
+
+
+@dataclass
+class EnvoyView:
+    """What Envoy's admin last said; None while it is away."""
+
+    stats: EnvoyStats | None = None
+    live: bool = False

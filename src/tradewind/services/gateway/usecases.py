@@ -1,0 +1,229 @@
+"""What the gateway can do. All but the first three are for the control port only."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import msgspec
+
+from tradewind.chassis.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
+from tradewind.chassis.logs import get_logger
+from tradewind.mesh.description import Instance, Lease, Registration
+from tradewind.mesh.envoy_admin import EnvoyAway
+from tradewind.mesh.policy import policy_of
+from tradewind.mesh.registry import LeaseUnknown, RegistryFull
+from tradewind.mesh.routes import template_faults
+from tradewind.mesh.xds import Kind, Poll
+from tradewind.services.gateway.domain import merge_openapi, usable_key_set
+from tradewind.services.gateway.parts import Parts
+
+AUTH_SERVICE = "auth-service"
+ROOMS = ("gateway", "auth", "user", "order", "payment", "notification", "analytics")
+ACCEPTED_WITHIN_S = 2.0
+TOKEN_DIGITS = 64
+
+_log = get_logger(__name__)
+
+
+def public_document(parts: Parts) -> dict[str, Any]:
+    """The OpenAPI document of all services, those that are down included."""
+    known = sorted(parts.registry.services().values(), key=lambda service: service.since)
+    documents = {service.service: service.openapi for service in known}
+    return merge_openapi(documents, version=importlib.metadata.version("tradewind"))
+
+
+def key_set(parts: Parts) -> dict[str, Any]:
+    """The platform's public keys, as last known.
+
+    Raises:
+        Unavailable: 503 `keys-unavailable`, when auth-service has never been reached.
+    """
+    keys = parts.keys.key_set
+    if keys is None:
+        raise Unavailable("keys-unavailable", "The public keys are not known yet.", retry_after_s=1)
+    return keys
+
+
+async def refresh_key_set(parts: Parts) -> None:
+    """Ask auth-service for its keys; the first instance with a usable answer settles it.
+
+    Raises:
+        Unavailable: no instance gave one. What we have stays.
+    """
+    known = parts.registry.services().get(AUTH_SERVICE)
+    refused = ""
+    for instance in known.instances if known else ():
+        try:
+            usable = usable_key_set(await parts.key_source.fetch(instance))
+        except Unavailable as exc:
+            refused = f"{instance.instance}: {exc.detail}"
+            continue
+        if usable is not None:
+            if parts.keys.save(usable):
+                _log.info("new public keys", kids=[key["kid"] for key in usable["keys"]])
+            return
+        refused = f"{instance.instance} serves no usable key set"
+    if refused:
+        raise Unavailable("keys-unavailable", refused)
+
+
+async def register_instance(parts: Parts, token: str, registration: Registration) -> Lease:
+    """Take an instance in. Returns once the connected Envoys send it requests, or after 2 s.
+
+    Raises:
+        Unauthenticated: there is no room token.
+        Forbidden: the token is not that of the room that is to be registered, or a name is not the room's own.
+        Invalid: a path template is none.
+        Unavailable: the registry is full.
+    """
+    _require_room(parts, token, registration.room)
+    if faults := registration.faults():
+        raise Forbidden("name-not-yours", "; ".join(faults) + ".")
+    if faults := template_faults(registration.routes):
+        raise Invalid("path-template-invalid", "; ".join(faults) + ".")
+    try:
+        lease = parts.registry.register(registration)
+    except RegistryFull as exc:
+        raise Unavailable("registry-full", f"{exc}.") from exc
+    _log.info("registered", instance_name=registration.instance, address=registration.address, port=registration.port)
+    if not await parts.xds.wait_until_accepted(registration.service, ACCEPTED_WITHIN_S):
+        _log.warning("an envoy has not accepted a new instance", instance_name=registration.instance)
+    return lease
+
+
+def renew_lease(parts: Parts, token: str, name: str, lease_id: str) -> None:
+    """Keep an instance alive for another term.
+
+    Raises:
+        NotFound: 404 `lease-unknown`; register again.
+        Unauthenticated, Forbidden: as for `register_instance`.
+    """
+    instance = parts.registry.find(name)
+    try:
+        if instance is None:
+            _require_any_room(parts, token)
+            raise LeaseUnknown(name)
+        _require_room(parts, token, instance.room)
+        parts.registry.renew(name, lease_id)
+    except LeaseUnknown as exc:
+        raise NotFound("lease-unknown", "This lease has ended; register again.") from exc
+
+
+async def deregister_instance(parts: Parts, token: str, name: str) -> None:
+    """Forget an instance. Returns once no connected Envoy sends it requests any more, or after 2 s.
+
+    Raises:
+        NotFound: 404 `instance-unknown`.
+        Unauthenticated, Forbidden: as for `register_instance`.
+    """
+    instance = parts.registry.find(name)
+    if instance is None:
+        _require_any_room(parts, token)
+        raise NotFound("instance-unknown", f"There is no instance {name}.")
+    _require_room(parts, token, instance.room)
+    parts.registry.deregister(name)
+    _log.info("deregistered", instance_name=name)
+    if not await parts.xds.wait_until_accepted(instance.service, ACCEPTED_WITHIN_S):
+        _log.warning("an envoy may still send requests to a leaving instance", instance_name=name)
+
+
+def list_instances(parts: Parts, token: str) -> list[Instance]:
+    """All instances.
+
+    Raises:
+        Unauthenticated, Forbidden: the token is no known room's.
+    """
+    _require_any_room(parts, token)
+    return parts.registry.instances()
+
+
+async def next_resources(parts: Parts, kind: Kind, poll: Poll) -> bytes | None:
+    """What an Envoy is to run next, once that differs from what it runs; None when its poll's time is up."""
+    return await parts.xds.poll(kind, poll)
+
+
+async def observe_envoy(parts: Parts) -> None:
+    """Read Envoy's own figures, for the status and for the metrics."""
+    try:
+        stats = await parts.envoy.stats()
+    except EnvoyAway:
+        parts.view.stats, parts.view.live = None, False
+    else:
+        parts.view.stats, parts.view.live = stats, await parts.envoy.is_live()
+    parts.figures.note(
+        instances=len(parts.registry.instances()),
+        conflicts=len(parts.control_plane.table.conflicts),
+        standings=parts.xds.standings(),
+        stats=parts.view.stats,
+        live=parts.view.live,
+    )
+
+
+def mesh_status(parts: Parts) -> dict[str, Any]:
+    """What is loaded, by whom, and whether it was accepted."""
+    standings = parts.xds.standings()
+    services = parts.registry.services()
+    stats = parts.view.stats
+    clusters = stats.clusters() if stats else {}
+    connected = [standing for standing in standings if standing.connected]
+    return {
+        "accepted": bool(connected) and all(standing.accepted == standing.current for standing in connected),
+        "envoys": [
+            {"node": node, "subscriptions": [standing for standing in connected if standing.node == node]}
+            for node in parts.xds.nodes()
+        ],
+        "envoy": {
+            "live": parts.view.live,
+            "refused_updates": stats.refused_updates if stats else {},
+            "edge": stats.listener("edge") if stats else {},
+            "egress": stats.listener("egress") if stats else {},
+        },
+        "services": [
+            {
+                "service": known.service,
+                "instances": [
+                    {**msgspec.structs.asdict(instance), "routes": len(instance.routes)} for instance in known.instances
+                ],
+                "policy": policy_of(known.service),
+                "figures": clusters.get(known.service, {}),
+            }
+            for known in sorted(services.values(), key=lambda known: known.service)
+        ],
+        "routes": [
+            {
+                "method": method,
+                "path": target.template,
+                "service": target.service,
+                "access": target.route.access,
+                "roles": target.route.roles,
+                "rate": target.route.rate,
+                "timeout_s": target.route.timeout_s,
+                "idempotent": target.route.idempotent,
+                "stream": target.route.stream,
+                "max_body_bytes": target.route.max_body_bytes,
+            }
+            for path in parts.control_plane.table.paths
+            for method, target in path.targets.items()
+        ],
+        "conflicts": parts.control_plane.table.conflicts,
+        "rate_limits": parts.limits,
+    }
+
+
+def _require_room(parts: Parts, token: str, room: str) -> None:
+    _require_token(token)
+    if not parts.identities.is_token_of(token, room):
+        raise Forbidden("room-not-yours", f"This is not the token of room {room}.")
+
+
+def _require_any_room(parts: Parts, token: str) -> None:
+    _require_token(token)
+    rooms = {*ROOMS, *(service.removesuffix("-service") for service in parts.registry.services())}
+    if parts.identities.room_of(token, sorted(rooms)) is None:
+        raise Forbidden("room-unknown", "This is not the token of any room.")
+
+
+def _require_token(token: str) -> None:
+    if len(token) != TOKEN_DIGITS or not token.isascii():
+        raise Unauthenticated("room-token-missing", "Send Authorization: Bearer <room token>.")

@@ -1,0 +1,110 @@
+"""What can move an order: the payment's news, a person's command, a deadline."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from tradewind.contracts.money import Money
+from tradewind.contracts.payment import (
+    PaymentCancelled,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentRefundFailed,
+    PaymentRequiresAction,
+)
+from tradewind.services.order.domain.order import PaymentStatus
+
+News: TypeAlias = Literal[
+    "action_required", "captured", "failed", "voided", "refunded_partly", "refunded_fully", "refund_failed"
+]
+Command: TypeAlias = Literal["cancel_by_customer", "cancel_by_support", "ship", "deliver"]
+SignalName: TypeAlias = News | Command | Literal["expire"]
+
+PaymentEvent: TypeAlias = (
+    PaymentRequiresAction | PaymentCaptured | PaymentFailed | PaymentCancelled | PaymentRefunded | PaymentRefundFailed
+)
+
+
+class PaymentNews(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payment event says of the payment. `amount` is what it speaks of, `refunded` the total given back so far.
+
+    `status` is None where the event does not change the payment's.
+    """
+
+    payment_id: str
+    amount: Money
+    status: PaymentStatus | None = None
+    code: str | None = None
+    action_url: str | None = None
+    refunded: Money | None = None
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that may move an order. `cause` and `detail` go into the timeline."""
+
+    name: SignalName
+    cause: str
+    detail: dict[str, Any] = {}
+    news: PaymentNews | None = None
+
+
+def heard(event: PaymentEvent) -> Signal:
+    """What a payment event means to its order."""
+    match event:
+        case PaymentRequiresAction():
+            return _news(event, "action_required", status="requires_action", action_url=event.action_url)
+        case PaymentCaptured():
+            return _news(event, "captured", status="captured")
+        case PaymentFailed():
+            return _news(event, "failed", {"code": event.code}, status="failed", code=event.code)
+        case PaymentCancelled():
+            return _news(event, "voided", status="cancelled")
+        case PaymentRefunded():
+            fully = event.refunded >= event.captured
+            return _news(
+                event,
+                "refunded_fully" if fully else "refunded_partly",
+                {"amount": event.amount, "refund_reason": event.reason, "refund_id": event.refund_id},
+                status="refunded" if fully else "partially_refunded",
+                refunded=event.refunded,
+            )
+        case PaymentRefundFailed():
+            return _news(
+                event,
+                "refund_failed",
+                {"amount": event.amount, "code": event.code, "refund_id": event.refund_id},
+            )
+
+
+def cancel(*, by_customer: bool) -> Signal:
+    """Somebody does not want the order any more: its customer, or our support."""
+    if by_customer:
+        return Signal(name="cancel_by_customer", cause="customer")
+    return Signal(name="cancel_by_support", cause="support")
+
+
+def ship(carrier: str, tracking: str) -> Signal:
+    """The goods were given to `carrier`."""
+    return Signal(name="ship", cause="support", detail={"carrier": carrier, "tracking": tracking})
+
+
+def deliver() -> Signal:
+    """The goods arrived."""
+    return Signal(name="deliver", cause="support")
+
+
+def expire() -> Signal:
+    """The deadline for the money has passed."""
+    return Signal(name="expire", cause="deadline")
+
+
+def _news(event: PaymentEvent, name: News, detail: dict[str, Any] | None = None, **said: Any) -> Signal:
+    return Signal(
+        name=name,
+        cause=event.TYPE,
+        detail=detail or {},
+        news=PaymentNews(payment_id=event.payment_id, amount=event.amount, **said),
+    )

@@ -1,0 +1,18 @@
+"""What order-service needs from its environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from tradewind.chassis.settings import DatabaseServiceSettings, Setting
+
+
+class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
+    """Variables of order-service, prefix `ORDER_`."""
+
+    PREFIX = "ORDER_"
+
+    pending_ttl_s: Annotated[float, Setting("How long an unpaid order holds its stock before it expires.")] = 900.0
+    expiry_every_s: Annotated[float, Setting("Pause between two looks for unpaid orders past their deadline.")] = 5.0
+    expiry_batch: Annotated[int, Setting("Most orders that one transaction expires.")] = 100
+    product_ttl_s: Annotated[float, Setting("Longest time a product stays in the cache.")] = 10.0

@@ -1,0 +1,20 @@
+"""The clock door: what the room does by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tradewind.chassis.jobs import Job
+from tradewind.services.payment import usecases
+from tradewind.services.payment.parts import Parts
+
+RECONCILE_EVERY_S = 1.0
+FORGET_EVERY_S = 600.0
+
+
+def jobs(_parts: Parts) -> Sequence[Job[Parts]]:
+    """Reconciliation, and forgetting what the provider said long ago."""
+    return (
+        Job("reconcile", RECONCILE_EVERY_S, usecases.take_up_due),
+        Job("forget-notices", FORGET_EVERY_S, usecases.forget_notices),
+    )

@@ -1,0 +1,179 @@
+"""The sandbox provider (`python -m tradewind.sandbox`), through its public API only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from tradewind.chassis.breaker import State
+from tradewind.chassis.errors import Invalid
+from tradewind.chassis.ids import is_id
+from tradewind.chassis.logs import get_logger
+from tradewind.chassis.third_party import Answer, NotSent, OutcomeUnknown, ThirdPartyClient
+from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Repayment
+from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
+from tradewind.services.payment.providers import Holding, RequestRefused
+from tradewind.services.payment.providers.sandbox_wire import (
+    Balance,
+    Charges,
+    ErrorBody,
+    Refunds,
+    WireCharge,
+    WireNotice,
+    WireRefund,
+)
+from tradewind.services.payment.providers.signature import check_signature
+
+SIGNATURE_HEADER = "sandbox-signature"
+ATTEMPT = "attempt_id"
+T = TypeVar("T")
+_log = get_logger(__name__)
+
+
+class SandboxProvider:
+    """A `Provider`. The idempotency key of a charge is the attempt's id, its reference the order's."""
+
+    name = "sandbox"
+
+    def __init__(self, client: ThirdPartyClient, *, webhook_secret: str, timeout_s: float) -> None:
+        """`client` carries the address and the API key; each call may take `timeout_s`."""
+        self._client = client
+        self._webhook_secret = webhook_secret
+        self._timeout_s = timeout_s
+
+    @property
+    def answers(self) -> bool:
+        return self._client.state is State.CLOSED
+
+    async def charge(self, work: ChargeWork) -> Charge:
+        payment = work.payment
+        body = {
+            "amount_minor": payment.amount.amount_minor,
+            "currency": payment.amount.currency,
+            "payment_method": payment.payment_method,
+            "reference": payment.order_id,
+            "metadata": {ATTEMPT: work.attempt.id, "payment_id": payment.id},
+        }
+        return await self._charge("POST", "/v1/charges", body, key=work.attempt.id)
+
+    async def find_charge(self, attempt_id: str) -> Charge | None:
+        found = await self._get(f"/v1/charges?{urlencode({'idempotency_key': attempt_id})}", Charges)
+        return found.items[0].charge() if found.items else None
+
+    async def confirm(self, charge_id: str) -> Charge:
+        return await self._move(charge_id, "confirm")
+
+    async def void(self, charge_id: str) -> Charge:
+        return await self._move(charge_id, "cancel")
+
+    async def undo(self, charge: Charge, attempt_id: str) -> Charge:
+        if charge.status is not ChargeStatus.SUCCEEDED:
+            return await self.void(charge.id)
+        left_minor = charge.captured_minor - charge.refunded_minor
+        body = {"charge_id": charge.id, "amount_minor": left_minor, "reference": f"undo {attempt_id}"}
+        # The amount is part of the key: another sum left means that somebody else refunded meanwhile.
+        with contextlib.suppress(RequestRefused):
+            await self._send("POST", "/v1/refunds", body, key=f"undo:{attempt_id}:{left_minor}")
+        return await self._get_charge(charge.id)
+
+    async def refund(self, work: RefundWork) -> Repayment:
+        body = {
+            "charge_id": work.charge_id,
+            "amount_minor": work.amount.amount_minor,
+            "reference": work.refund.id,
+        }
+        answer = await self._send("POST", "/v1/refunds", body, key=work.refund.key)
+        return self._decode(answer, WireRefund).repayment()
+
+    async def find_refund(self, work: RefundWork) -> Repayment | None:
+        query = urlencode({"charge_id": work.charge_id, "reference": work.refund.id})
+        found = await self._get(f"/v1/refunds?{query}", Refunds)
+        return found.items[0].repayment() if found.items else None
+
+    async def holdings(self) -> Sequence[Holding]:
+        balance = await self._get("/v1/balance", Balance)
+        return [
+            Holding(currency=item.currency, captured_minor=item.captured_minor, refunded_minor=item.refunded_minor)
+            for item in balance.items
+        ]
+
+    def read_notice(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notice:
+        check_signature(self._webhook_secret, headers.get(SIGNATURE_HEADER), body, now)
+        try:
+            notice = msgspec.json.decode(body, type=WireNotice)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise Invalid("malformed-json", "The body is not an event.", status=400) from exc
+        about = notice.data.object
+        attempt_id = about.metadata.get(ATTEMPT, "")
+        about_refund = notice.type.startswith("refund.")
+        return Notice(
+            event_id=notice.id,
+            type=notice.type,
+            attempt_id=attempt_id if is_id(attempt_id) and not about_refund else None,
+            refund_id=about.reference if is_id(about.reference) and about_refund else None,
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def _move(self, charge_id: str, verb: str) -> Charge:
+        try:
+            return await self._charge("POST", f"/v1/charges/{quote(charge_id, safe='')}/{verb}", {})
+        except RequestRefused:
+            # It has moved on by itself: then where it is now is the answer.
+            return await self._get_charge(charge_id)
+
+    async def _get_charge(self, charge_id: str) -> Charge:
+        return (await self._get(f"/v1/charges/{quote(charge_id, safe='')}", WireCharge)).charge()
+
+    async def _charge(self, method: str, path: str, body: dict[str, Any], *, key: str | None = None) -> Charge:
+        answer = await self._send(method, path, body, key=key, declines=True)
+        if answer.status == 402:
+            declined = self._decode(answer, ErrorBody).error.charge
+            if declined is None:
+                raise OutcomeUnknown("provider-outcome-unknown", "A decline came without its charge.")
+            return declined.charge()
+        return self._decode(answer, WireCharge).charge()
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        try:
+            return self._decode(await self._send("GET", path, None), kind)
+        except RequestRefused as exc:
+            raise OutcomeUnknown("provider-outcome-unknown", f"The provider answered {exc.code}.") from exc
+
+    async def _send(
+        self, method: str, path: str, body: dict[str, Any] | None, *, key: str | None = None, declines: bool = False
+    ) -> Answer:
+        """An answer that says something: 2xx, or 402 where a decline is one.
+
+        Raises:
+            RequestRefused: 400, 404, 409 and their like: the provider did nothing.
+            NotSent: it has not looked at the request: 401, 403 or 429.
+            OutcomeUnknown: 5xx, an answer nobody can read, or that the key was used before, for who knows what.
+        """
+        headers = {"content-type": "application/json"} | ({"idempotency-key": key} if key else {})
+        encoded = None if body is None else msgspec.json.encode(body)
+        answer = await self._client.call(method, path, body=encoded, headers=headers, timeout_s=self._timeout_s)
+        if answer.status < 300 or (declines and answer.status == 402):
+            return answer
+        if answer.status >= 500:
+            raise OutcomeUnknown("provider-outcome-unknown", f"The provider answered {answer.status}.")
+        error = self._decode(answer, ErrorBody).error
+        _log.warning("the provider refused", path=path, status=answer.status, code=error.code)
+        if answer.status in (401, 403, 429):
+            raise NotSent("provider-unavailable", f"The provider answered {answer.status} {error.code}.")
+        if error.type == "idempotency_error":
+            raise OutcomeUnknown("provider-outcome-unknown", f"The provider answered {error.code}.")
+        raise RequestRefused(error.code)
+
+    def _decode(self, answer: Answer, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            _log.error("the provider's answer cannot be read", status=answer.status, error=str(exc))
+            raise OutcomeUnknown("provider-outcome-unknown", "The provider's answer cannot be read.") from exc

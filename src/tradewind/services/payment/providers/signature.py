@@ -1,0 +1,48 @@
+"""Webhook signatures of the form `t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.rawbody">`, as Stripe and the sandbox send them.
+
+Source: https://docs.stripe.com/webhooks#verify-manually. The time is part of what is signed, so that a recorded webhook goes stale;
+there may be several `v1`, while a secret is being replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import datetime
+
+from tradewind.chassis.errors import Invalid
+
+TOLERANCE_S = 300
+MAX_HEADER_CHARS = 1_000
+
+
+def check_signature(secret: str, header: str | None, body: bytes, now: datetime) -> None:
+    """Return if `header` signs exactly these bytes, within 5 minutes of `now`.
+
+    Raises:
+        Invalid: 400 `signature-invalid`; it does not say what was wrong.
+    """
+    sent_at, signatures = _parse(header or "")
+    if sent_at is None or abs(now.timestamp() - int(sent_at)) > TOLERANCE_S:
+        raise _invalid()
+    expected = hmac.new(secret.encode(), sent_at.encode() + b"." + body, hashlib.sha256).hexdigest()
+    if not any(hmac.compare_digest(expected.encode(), given.encode()) for given in signatures):
+        raise _invalid()
+
+
+def _parse(header: str) -> tuple[str | None, list[str]]:
+    sent_at: str | None = None
+    signatures: list[str] = []
+    if len(header) > MAX_HEADER_CHARS:
+        return None, []
+    for field in header.split(","):
+        name, _, value = field.strip().partition("=")
+        if name == "t" and value.isascii() and value.isdigit():
+            sent_at = value
+        elif name == "v1":
+            signatures.append(value)
+    return sent_at, signatures
+
+
+def _invalid() -> Invalid:
+    return Invalid("signature-invalid", "The signature does not fit the body, or is too old.", status=400)

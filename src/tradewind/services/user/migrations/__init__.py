@@ -1,0 +1,1 @@
+"""The history of user-service's tables, written as SQL."""

@@ -1,0 +1,84 @@
+"""What a crashed stack left running, found and ended.
+
+Three ways to recognise a process as ours, because each misses some: the pid and start time written down by the
+supervisor; the mark in its environment, which grandchildren inherit; its working folder, by which PostgreSQL's backends
+(they overwrite their environment with their title) are known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+from tradewind.stack.process import MARK
+from tradewind.stack.state import State
+
+_FAST_S = 5.0
+_KILLED_S = 3.0
+_POLL_S = 0.02
+_SAME_START_S = 1.5
+"""psutil derives start times from a boot time that it may round anew in each process."""
+
+
+def find(state: State) -> list[psutil.Process]:
+    """Running processes of this state folder, without us, the supervisor and our ancestors."""
+    recorded = {record.pid: record.created for record in state.processes()}
+    ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [
+        process
+        for process in psutil.process_iter(["status", "create_time"])
+        if process.pid not in ourselves and not _gone(process) and _is_ours(process, state.folder, recorded)
+    ]
+
+
+def end(state: State) -> int:
+    """End what `find` finds: PostgreSQL is asked for a fast shutdown, the rest is killed. Return how many there were.
+
+    Blocking, at most 8 s.
+    """
+    found = find(state)
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGINT if _is_postmaster(process) else signal.SIGKILL)
+    deadline = time.monotonic() + _FAST_S
+    left = found
+    while left and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        left = [process for process in left if not _gone(process)]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=_KILLED_S)
+    return len(found)
+
+
+def _is_ours(process: psutil.Process, folder: Path, recorded: dict[int, float]) -> bool:
+    created = recorded.get(process.pid)
+    if created is not None and abs(process.info["create_time"] - created) < _SAME_START_S:
+        return True
+    try:
+        if process.environ().get(MARK) == str(folder):
+            return True
+        return Path(process.cwd()) == (folder / "postgres").resolve()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_postmaster(process: psutil.Process) -> bool:
+    try:
+        return "-D" in process.cmdline() and Path(process.exe()).name == "postgres"
+    except (psutil.Error, OSError):
+        return False
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Ended, or a zombie that only waits for its parent to look."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True

@@ -1,0 +1,65 @@
+"""What `tradewind up` is told: flags, and the environment of whoever calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tradewind.stack.errors import StackError
+from tradewind.stack.unit import MAX_INSTANCES
+
+DEFAULT_PORT = 8080
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """`port` and `host` are the public edge. A `*_url` of an engine means: use that one, start none of our own."""
+
+    port: int = DEFAULT_PORT
+    host: str = "127.0.0.1"
+    scale: Mapping[str, int] = field(default_factory=dict)
+    postgres_url: str = ""
+    valkey_url: str = ""
+    smtp_url: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def url(self) -> str:
+        """The public URL on this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{host}:{self.port}"
+
+
+def read_settings(
+    environ: Mapping[str, str], *, port: int | None = None, scale: Mapping[str, int] | None = None
+) -> StackSettings:
+    """Flags win over the environment. Raises StackError that names a wrong value and its variable or flag."""
+    for room, count in (scale or {}).items():
+        if not 0 <= count <= MAX_INSTANCES:
+            raise StackError(f"--scale {room}={count} is out of range", f"0 to {MAX_INSTANCES} instances")
+    return StackSettings(
+        port=_port(environ, port),
+        host=environ.get("GATEWAY_EDGE_HOST") or "127.0.0.1",
+        scale=scale or {},
+        postgres_url=_url(environ, "TRADEWIND_POSTGRES_URL", "postgresql", "postgres"),
+        valkey_url=_url(environ, "TRADEWIND_VALKEY_URL", "redis", "rediss", "valkey", "valkeys"),
+        smtp_url=_url(environ, "TRADEWIND_SMTP_URL", "smtp", "smtps"),
+        environ=dict(environ),
+    )
+
+
+def _port(environ: Mapping[str, str], flag: int | None) -> int:
+    text = str(flag) if flag is not None else environ.get("TRADEWIND_PORT") or str(DEFAULT_PORT)
+    if not text.isdigit() or not 1 <= int(text) <= _MAX_PORT:
+        named = "--port" if flag is not None else "TRADEWIND_PORT"
+        raise StackError(f"{named} {text!r} is not a port", f"a number from 1 to {_MAX_PORT}")
+    return int(text)
+
+
+def _url(environ: Mapping[str, str], name: str, *schemes: str) -> str:
+    url = environ.get(name, "")
+    if url and (urlsplit(url).scheme not in schemes or not urlsplit(url).netloc):
+        raise StackError(f"{name} is not a URL of the form {schemes[0]}://...", "see docs/operating for examples")
+    return url

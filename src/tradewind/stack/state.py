@@ -1,0 +1,222 @@
+"""The state folder: everything one stack keeps on disk, `.tradewind/` or `TRADEWIND_HOME`, readable by its owner only.
+
+postgres/ valkey/ gateway/ envoy/ sandbox/   what the engines keep
+mail/ logs/                                  what they say
+secrets.json                                 passwords and keys, made once (mode 0600)
+ports.json                                   what listens where, while it runs
+supervisor.json supervisor.sock lock         how the other verbs find the supervisor
+processes.json                               who was started, so that a crashed stack can be cleaned up
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from tradewind.stack.errors import StackError
+
+DEFAULT_FOLDER = ".tradewind"
+DATA = ("postgres", "valkey", "gateway", "envoy", "sandbox", "mail", "logs")
+"""Folders that `--fresh` wipes."""
+
+T = TypeVar("T")
+
+_LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel's `sun_path` holds 108 on Linux and 104 on macOS."""
+
+
+class SupervisorRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`supervisor.json`: the supervisor that runs now, or the last one. `created` tells its pid from a reused one."""
+
+    pid: int
+    created: float
+    socket: str
+    url: str
+
+
+class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `processes.json`."""
+
+    name: str
+    pid: int
+    created: float
+
+
+class State:
+    """Paths and small files of one state folder. Nothing is created before `create`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> State:
+        """The state folder the environment asks for."""
+        return cls(Path(environ.get("TRADEWIND_HOME") or DEFAULT_FOLDER))
+
+    @property
+    def exists(self) -> bool:
+        """Whether a stack was ever started here."""
+        return (self.folder / "lock").exists()
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files, one a process."""
+        return self.folder / "logs"
+
+    @property
+    def mail(self) -> Path:
+        """Folder of the caught mail, one `.eml` a message."""
+        return self.folder / "mail"
+
+    def log(self, name: str) -> Path:
+        """Log file of the process `name`."""
+        return self.logs / f"{name}.log"
+
+    def create(self) -> None:
+        """Make the folder and those inside. Raises StackError when it cannot be written."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            for name in DATA:
+                if name != "postgres":  # made by initdb, which wants it empty
+                    (self.folder / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StackError(
+                f"the state folder {self.folder} cannot be written: {error.strerror}",
+                "set TRADEWIND_HOME to a folder of yours",
+            ) from error
+
+    def lock(self) -> Lock | None:
+        """Become the one supervisor of this folder; None when another one is alive."""
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return Lock(descriptor)
+
+    def wipe(self) -> None:
+        """Delete the data and the secrets that belong to it; the folder and its lock stay."""
+        for name in DATA:
+            _delete(self.folder / name)
+        for file in self.folder.glob("*.json"):
+            file.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete the whole folder."""
+        self.wipe()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def socket_path(self) -> Path:
+        """Where the supervisor's socket goes: in the folder, or in a short private one when the path is too long."""
+        path = self.folder / "supervisor.sock"
+        if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return _private(Path("/tmp") / f"tradewind-{os.geteuid()}-{digest}") / "supervisor.sock"  # noqa: S108
+
+    def secrets(self) -> Secrets:
+        """The passwords and keys kept here."""
+        return Secrets(self.folder / "secrets.json")
+
+    def supervisor(self) -> SupervisorRecord | None:
+        """What `supervisor.json` says, None when there is none that reads."""
+        return _read(self.folder / "supervisor.json", SupervisorRecord)
+
+    def write_supervisor(self, record: SupervisorRecord) -> None:
+        """Say who supervises this folder."""
+        write_json(self.folder / "supervisor.json", record)
+
+    def forget_run(self, socket: Path) -> None:
+        """Remove what only speaks of a running stack."""
+        socket.unlink(missing_ok=True)
+        if socket.parent != self.folder:
+            socket.parent.rmdir()
+        for name in ("supervisor.json", "processes.json", "ports.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def processes(self) -> list[ProcessRecord]:
+        """The processes last written by `write_processes`."""
+        return _read(self.folder / "processes.json", list[ProcessRecord]) or []
+
+    def write_processes(self, records: list[ProcessRecord]) -> None:
+        """Say which processes are ours."""
+        write_json(self.folder / "processes.json", records)
+
+    def ports(self) -> dict[str, Any]:
+        """What listens where: name -> port, or name -> {port, management_port} for a service."""
+        return _read(self.folder / "ports.json", dict[str, Any]) or {}
+
+    def write_ports(self, ports: Mapping[str, Any]) -> None:
+        """Say what listens where."""
+        write_json(self.folder / "ports.json", ports)
+
+
+class Lock:
+    """The right to supervise a folder, held until `release` or the death of this process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let another supervisor start."""
+        os.close(self._descriptor)
+
+
+class Secrets:
+    """Random values made at first need and kept, mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._values = _read(path, dict[str, str]) or {}
+
+    def get(self, name: str) -> str:
+        """The secret `name`: 192 random bits in URL-safe characters."""
+        if name not in self._values:
+            self._values[name] = secrets.token_urlsafe(24)
+            write_json(self._path, self._values)
+        return self._values[name]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace `path` in one step, mode 0600: a reader sees the old content or the new, never half of one."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    scratch.replace(path)
+
+
+def _private(folder: Path) -> Path:
+    """`folder`, made or found to be ours alone; another one with a random name where somebody else got there first."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="tradewind-"))
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder; one that another user's PostgreSQL keeps elsewhere is reached through its link."""
+    target = folder.resolve()
+    if folder.is_symlink():
+        folder.unlink()
+    shutil.rmtree(target, ignore_errors=True)
+
+
+def _read(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,100 @@
+"""`kill -9` of the supervisor leaves nothing behind, and what a crash did leave is found and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.stand_in import all_gone, gone, state_in
+from tradewind.stack import leftovers
+from tradewind.stack.process import MARK
+from tradewind.stack.state import ProcessRecord, State
+
+SUPERVISES = """
+import asyncio, sys
+from pathlib import Path
+from tests.stand_in import serving
+from tradewind.stack.engines import PostgresEngine, ValkeyEngine
+from tradewind.stack.state import State
+from tradewind.stack.supervisor import Supervisor
+
+async def main():
+    state = State(Path(sys.argv[1]))
+    units = [serving(state, "engine"), serving(state, "order", "engine", room="order")]
+    async def yes():
+        return True
+    supervisor = Supervisor(state, units, serving=yes)
+    supervisor.start()
+    await supervisor.ready.wait()
+    postgres = PostgresEngine(state.folder / "postgres", durable=False)
+    valkey = ValkeyEngine(state.folder / "valkey")
+    await postgres.start()
+    await valkey.start()
+    import psutil
+    print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return state_in(tmp_path)
+
+
+def test_killing_the_supervisor_takes_everything_along(state: State) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISES, str(state.folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) >= 8  # two stand-ins, Valkey, PostgreSQL with its own children
+    assert not any(gone(pid) for pid in pids)
+    process.kill()
+    process.wait()
+    assert all_gone(pids) == []
+
+
+def test_leftovers_are_found_by_their_mark_and_ended(state: State) -> None:
+    environment = {**os.environ, MARK: str(state.folder)}
+    marked = subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True)
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        assert [process.pid for process in leftovers.find(state)] == [marked.pid]
+        assert leftovers.end(state) == 1
+        assert marked.wait(5) == -signal.SIGKILL
+        assert stranger.poll() is None
+        assert leftovers.end(state) == 0
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_leftovers_are_found_by_what_was_written_down(state: State) -> None:
+    child = subprocess.Popen(["sleep", "60"], env={}, start_new_session=True)
+    reused = subprocess.Popen(["sleep", "60"], env={}, start_new_session=True)
+    try:
+        created = psutil.Process(child.pid).create_time()
+        state.write_processes(
+            [
+                ProcessRecord(name="envoy", pid=child.pid, created=created),
+                ProcessRecord(name="valkey", pid=reused.pid, created=created - 3600),
+            ]
+        )
+        assert [process.pid for process in leftovers.find(state)] == [child.pid]
+        leftovers.end(state)
+        assert child.wait(5) == -signal.SIGKILL
+        assert reused.poll() is None
+    finally:
+        reused.kill()
+        reused.wait()
