@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.integration.mesh_lab import Echo, Lab, echo_process, free_ports, mesh_lab, until
 
@@ -30,7 +31,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]
         yield lab
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def lab(shared: Lab) -> AsyncIterator[Lab]:
     """The lab with no instance in it; whatever a test registers is gone after it."""
     yield shared

@@ -11,7 +11,9 @@ import pytest
 
 from tests.messaging_parts import Bus, Wire, drain, ends, message, number, until
 from tradewind.chassis.errors import Unavailable
-from tradewind.chassis.postgres import Database
+from tradewind.chassis.postgres import Database, Record, Statements
+from tradewind.chassis.session import Session
+from tradewind.chassis.shares import Shares, Unit
 from tradewind.chassis.transport import open_transport
 from tradewind.chassis.transport.postgres import PostgresTransport, ensure_schema, missing_steps
 
@@ -77,8 +79,61 @@ async def test_a_writer_in_the_middle_of_its_transaction_is_waited_for_not_skipp
     await slow.close()
 
 
+async def test_all_writers_take_their_locks_in_one_order(bus: Bus) -> None:
+    """Whichever partition a writer has to wait for, it holds those before it and none behind."""
+    transport = await bus.transport()
+    messages = sorted((message(f"k{n}", n) for n in range(64)), key=lambda each: each.id[::-1])
+    await transport.publish(messages)
+    holder, looker = await asyncpg.connect(bus.url), await asyncpg.connect(bus.url)
+    lock = "SELECT FROM partition WHERE partition = $1 FOR UPDATE"
+    for held in (1, 4, 6):
+        async with holder.transaction():
+            await holder.execute(lock, held)
+            writing = asyncio.create_task(transport.publish(messages))
+
+            async def waits() -> bool:
+                return bool(await looker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+            await until(waits)
+            free = await looker.fetch("SELECT partition FROM partition FOR UPDATE SKIP LOCKED")
+            assert sorted(row[0] for row in free) == list(range(held + 1, 8))
+        await writing
+    await holder.close()
+    await looker.close()
+
+
+class _Slow(Statements):
+    """A session on which, between looking and taking, somebody else is quicker."""
+
+    def __init__(self, session: Session, quicker: Callable[[], Awaitable[object]]) -> None:
+        self._session = session
+        self._quicker = quicker
+
+    async def rows(self, sql: str, *args: object) -> list[Record]:
+        found = await self._session.rows(sql, *args)
+        await self._quicker()
+        return found
+
+    async def value(self, sql: str, *args: object) -> object:
+        return await self._session.value(sql, *args)
+
+
+async def test_who_looks_first_and_takes_last_has_nothing(bus: Bus) -> None:
+    mine, theirs = Session(bus.url, application_name="mine"), Session(bus.url, application_name="theirs")
+    await mine.open()
+    await theirs.open()
+    shares = Shares(_Slow(mine, lambda: theirs.value("SELECT pg_try_advisory_lock(7, 2)")), {7: 4})
+    await shares.enter()
+    gained, surplus = await shares.balance()
+    assert gained == shares.held == {Unit(7, 0), Unit(7, 1), Unit(7, 3)}
+    assert not surplus
+    await mine.close()
+    await theirs.close()
+
+
 async def test_what_nobody_announced_is_found_by_the_poll(bus: Bus) -> None:
     subscription = await (await bus.transport()).subscribe("g", ["parcel"])
+    await subscription.fetch(10, 0.0)
     connection = await asyncpg.connect(bus.url)
     quiet = message("k", 0)
     await connection.execute(

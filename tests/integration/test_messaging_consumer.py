@@ -359,6 +359,28 @@ async def test_events_delivered_again_after_a_crash_change_nothing(room: Room) -
     await bus.close()
 
 
+async def test_a_dead_letter_delivered_again_stays_dead(room: Room) -> None:
+    mended = False
+
+    def trouble(_event: Received[Placed]) -> None:
+        if not mended:
+            raise Invalid("not-now")
+
+    await room.transport.publish([message("k", 0)])
+    async with running(room.consumer(writing(trouble)).run()):
+        await until(lambda: _some(room.letters))
+    mended = True
+    bus = await Database.open(room.bus.url)
+    await bus.execute("DELETE FROM consumer_offset")
+    async with running(room.consumer(writing(trouble)).run()):
+        await room.caught_up()
+        # It takes effect by a replay, and then only once.
+        assert await room.count() == 0
+        await room.letters.replay((await room.letters.list())[0].id)
+        await room.done(1)
+    await bus.close()
+
+
 async def test_two_members_and_one_of_them_is_killed(room: Room) -> None:
     keys, each = 40, 30
     await room.transport.publish([message(f"k{k}", n) for n in range(5) for k in range(keys)])

@@ -160,7 +160,8 @@ async def test_partitions_that_are_to_be_skipped_keep_their_messages(bus: Bus) -
 
 async def test_a_full_partition_does_not_starve_its_neighbours(bus: Bus) -> None:
     transport, name = await bus.transport(), topic()
-    full, thin = "a", next(k for k in "bcdefgh" if partition_of(k, 8) != partition_of("a", 8))
+    # The full one stands first in any order a reader would take by itself.
+    full, *_, thin = sorted("abcdefgh", key=lambda key: partition_of(key, 8))
     await transport.publish([message(full, n, topic=name) for n in range(500)])
     await transport.publish([message(thin, 0, topic=name)])
     subscription = await transport.subscribe("g", [name])
@@ -237,11 +238,12 @@ async def test_a_member_that_closes_hands_over_at_once(bus: Bus) -> None:
     transport = await bus.transport()
     leaving = await (await bus.transport("leaving")).subscribe("g", [name])
     staying = await transport.subscribe("g", [name])
-    await leaving.close()
     await transport.publish([message(f"k{n}", n, topic=name) for n in range(64)])
     started_s = time.monotonic()
+    await leaving.close()
     await drain(staying, 64)
-    assert time.monotonic() - started_s < 2.0
+    # Sooner than anybody would look by himself.
+    assert time.monotonic() - started_s < 0.7
     await staying.close()
 
 

@@ -69,6 +69,12 @@ def test_alike_components_are_shared_and_different_ones_kept_apart() -> None:
     assert answer == {"$ref": "#/components/schemas/UserView"}
 
 
+def test_components_that_nothing_refers_to_are_left_out() -> None:
+    nested = {"Money": MONEY, "View": {"properties": {"price": {"$ref": "#/components/schemas/Money"}}}, "Lost": {}}
+    merged = merge_openapi({"a-service": document(("get", "/v1/x", "View"), schemas=nested)}, version="1")
+    assert set(merged["components"]["schemas"]) == {"Money", "View"}
+
+
 def test_operation_ids_are_unique() -> None:
     merged = merge_openapi(
         {

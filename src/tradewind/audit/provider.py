@@ -46,7 +46,7 @@ class SandboxCharges:
 def _charge(item: dict[str, Any]) -> Charge:
     return Charge(
         id=item["id"],
-        order_id=item["metadata"].get("order_id", ""),
+        order_id=item["reference"],
         payment_id=item["metadata"].get("payment_id", ""),
         captured_minor=item["amount_captured_minor"],
         refunded_minor=item["amount_refunded_minor"],

@@ -69,7 +69,7 @@ async def measure_throughput(
     platform: Platform, shop: Shop, admin: str, orders: Orders, say: Say, *, rate_per_s: float, seconds: float
 ) -> Figure:
     """Place at `rate_per_s`, wait until every order is confirmed, and audit: orders a second over all of it."""
-    admin_url = platform.state.ports()["postgres"]["admin_url"]
+    admin_url = platform.admin_url
     processes = platform.processes()
     extra = {"load (this program)": os.getpid()}
     await asyncio.sleep(STATISTICS_LAG_S)

@@ -45,6 +45,12 @@ class Platform:
         return State(self.folder)
 
     @property
+    def admin_url(self) -> str:
+        """DSN of the database server's superuser."""
+        port = self.state.ports()["postgres"]
+        return f"postgresql://postgres:{self.state.secrets().get('postgres')}@127.0.0.1:{port}/postgres"
+
+    @property
     def keys_file(self) -> Path:
         """The signing keys that an operator's token is made with."""
         return self.folder / "signing-keys.json"

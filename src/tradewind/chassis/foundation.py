@@ -10,6 +10,7 @@ from tradewind.chassis.cache import Cache
 from tradewind.chassis.client import MeshClient
 from tradewind.chassis.clock import Clock, SystemClock
 from tradewind.chassis.identity import TokenVerifier
+from tradewind.chassis.instance import instance_name
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
@@ -52,7 +53,7 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
         Unavailable: an engine that the service cannot start without is away.
     """
     service = f"{room}-service"
-    instance = settings.instance or f"{room}-1"
+    instance = instance_name(settings.instance, room)
     metrics = Metrics(service=service, instance=instance)
     async with contextlib.AsyncExitStack() as stack:
         database = transport = None

@@ -21,6 +21,7 @@ from tradewind.chassis.foundation import Foundation, open_foundation
 from tradewind.chassis.health import Readiness, management_app
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.http.openapi import openapi_document
+from tradewind.chassis.instance import instance_name
 from tradewind.chassis.jobs import Job
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.service import Service
@@ -52,7 +53,7 @@ async def serve(service: Service[P], settings: ServiceSettings, registrar: Regis
     On the signal it becomes unready, leaves the mesh, finishes the requests in flight (at most `drain_s`), then stops
     consumers, jobs and relay, and closes its pools.
     """
-    instance = settings.instance or f"{service.room}-1"
+    instance = instance_name(settings.instance, service.room)
     logs.configure(service.name, instance, settings.log_level, settings.log_format)
     stop = _stop_signal()
     async with contextlib.AsyncExitStack() as stack:

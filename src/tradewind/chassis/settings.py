@@ -72,8 +72,10 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     host: Annotated[str, Setting("Address the service listens on.")] = "127.0.0.1"
     port: Annotated[int, Setting("Port of the service's HTTP; 0 takes a free one.")] = 0
     management_port: Annotated[int, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
-    instance: Annotated[str, Setting("Name of this process among its kind.")] = ""
-    advertise_host: Annotated[str, Setting("Address others reach this instance at; default: the host.")] = ""
+    instance: Annotated[str, Setting("Name of this process among its kind; default: room and host name.")] = ""
+    advertise_host: Annotated[
+        str, Setting("Address others reach this instance at; default: the host, or the one the registry is reached from.")
+    ] = ""
     pool_size: Annotated[int, Setting("Most connections this process opens to its database.")] = 4
     drain_s: Annotated[float, Setting("Longest wait for requests in flight when stopping.")] = 10.0
     environment: Annotated[

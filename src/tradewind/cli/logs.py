@@ -57,6 +57,9 @@ def logs(
 ) -> None:
     """All logs as one stream in order of time. NAME is a room or a process: order, order-1, envoy, supervisor."""
     folder = State.of(os.environ).logs
+    if not logfiles.known(folder):
+        click.echo(f"no logs in {folder} yet; start the platform with `tradewind up`", err=True)
+        return
     show = _json if format_ == "json" else _Text(colour=sys.stdout.isatty())
     tails = {name: _Tail(folder, name) for name in logfiles.chosen(folder, names)} if follow else {}
     so_far = merged(

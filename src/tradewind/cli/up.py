@@ -10,6 +10,7 @@ import click
 from tradewind.cli import reports
 from tradewind.cli.output import FORMAT
 from tradewind.stack.errors import StackError
+from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
 from tradewind.stack.settings import StackSettings, read_settings
 from tradewind.stack.state import State
 
@@ -50,11 +51,13 @@ def up(
 
     Prints Ready (with -d: returns) only when an order can be placed. Ctrl-C drains and stops.
     """
-    from tradewind.stack.rooms import all_rooms
-
     state = State.of(os.environ)
     if unknown := sorted(set(scale) - set(all_rooms())):
         raise click.UsageError(f"--scale: there is no room {', '.join(unknown)}. Rooms: {', '.join(all_rooms())}")
+    if scale.get(CONTROL_PLANE, 1) != 1:
+        raise click.UsageError(
+            f"--scale: {CONTROL_PLANE} is the control plane and runs once; scale the rooms behind it"
+        )
     settings = read_settings(os.environ, port=port, scale=scale)
     if detach:
         from tradewind.cli.detached import start_detached

@@ -108,6 +108,9 @@ def envoy_command(envoy: str, config_path: str, *, concurrency: int) -> list[str
         "--disable-hot-restart",
         "--drain-time-s", "5",
         "--log-level", "warning",
+        # Every start begins with a few seconds without keys, and the gateway says so itself.
+        "--component-log-level", "jwt:error",
+        "--file-flush-interval-msec", "1000",
     ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tradewind.stack import envoy, leftovers, unprivileged, valkey
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
-from tradewind.stack.ports import holder_of, is_free
+from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.postgres import find_binaries
 from tradewind.stack.settings import read_settings
 from tradewind.stack.state import State
@@ -99,9 +99,7 @@ def _port(state: State, environ: Mapping[str, str]) -> str:
         return f"in use by the stack that runs here: {record.url}"
     if is_free(settings.port, settings.host):
         return f"{settings.port} is free"
-    holder = holder_of(settings.port)
-    who = f"{holder.command} (pid {holder.pid})" if holder.pid else holder.command
-    raise StackError(f"port {settings.port} is taken by {who}", "stop it, or tradewind up --port 8081")
+    raise taken(settings.port, settings.host, holder_of(settings.port))
 
 
 def _disk(state: State) -> Finding:

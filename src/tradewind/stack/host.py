@@ -12,9 +12,8 @@ import psutil
 from tradewind.stack import events, leftovers
 from tradewind.stack.administrator import Administrator, administrator, remember
 from tradewind.stack.control import Announcer, ControlDoor
-from tradewind.stack.errors import StackError
 from tradewind.stack.events import Event
-from tradewind.stack.ports import holder_of, is_free
+from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.settings import StackSettings
 from tradewind.stack.state import State, SupervisorRecord
 from tradewind.stack.supervisor import Supervisor
@@ -104,10 +103,7 @@ class Host:
         while not is_free(port, host):
             holder = holder_of(port)
             if holder.pid is not None or asyncio.get_running_loop().time() > deadline:
-                who = f"{holder.command} (pid {holder.pid})" if holder.pid else holder.command
-                raise StackError(
-                    f"port {port} is taken by {who}", "stop it, or choose another: tradewind up --port 8081"
-                )
+                raise taken(port, host, holder)
             await asyncio.sleep(0.05)
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import psutil
 
+from tradewind.stack.errors import StackError
+
 _LOWEST = 20000
 _DEFAULT_EPHEMERAL_LOW = 32768
 _ATTEMPTS = 2000
+_NEAR = 100
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,14 @@ def holder_of(port: int) -> Holder:
         except psutil.Error:
             return Holder(connection.pid, "?")
     return Holder(None, "a process of another user")
+
+
+def taken(port: int, host: str, holder: Holder) -> StackError:
+    """The error that names a taken public port's holder, and the flag with a port that is free."""
+    who = f"{holder.command} (pid {holder.pid})" if holder.pid else holder.command
+    free = next((near for near in range(port + 1, min(port + _NEAR, 65536)) if is_free(near, host)), 0)
+    another = f"tradewind up --port {free}" if free else "tradewind up --port N"
+    return StackError(f"port {port} is taken by {who}", f"stop it, or choose another port: {another}")
 
 
 _handed_out: set[int] = set()

@@ -61,5 +61,5 @@ def _port(environ: Mapping[str, str], flag: int | None) -> int:
 def _url(environ: Mapping[str, str], name: str, *schemes: str) -> str:
     url = environ.get(name, "")
     if url and (urlsplit(url).scheme not in schemes or not urlsplit(url).netloc):
-        raise StackError(f"{name} is not a URL of the form {schemes[0]}://...", "see docs/operating for examples")
+        raise StackError(f"{name} is not a connection string", f"for example {schemes[0]}://user:password@host:port/")
     return url

@@ -100,7 +100,9 @@ class Consumer(Generic[P]):
     async def _round(self) -> None:
         if self._subscription is None:
             self._subscription = await self._transport.subscribe(self._group, self._handlers.topics)
-        await self._retry_parked()
+        if not self._chunks:
+            # Only now: what is still to be handled may belong behind a parked key.
+            await self._retry_parked()
         if not self._chunks:
             self._admit(await self._fetch(self._subscription))
         await self._work_off()
@@ -160,10 +162,9 @@ class Consumer(Generic[P]):
                     self._fail(parked.head, error)
                     continue
             self._progress.done([parked.head])
-            # Before what was fetched later, or the key's order would be lost.
             rest = self._parking.settle(parked)
             if rest:
-                self._chunks.appendleft(rest)
+                self._chunks.append(rest)
 
     async def _attempt(self, messages: list[Delivered]) -> Exception | None:
         """Apply `messages` in one transaction; returns why that failed, if it did.

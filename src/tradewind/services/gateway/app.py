@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -13,6 +14,7 @@ import msgspec
 
 from tradewind.chassis.foundation import Foundation
 from tradewind.chassis.http import Api
+from tradewind.chassis.http.openapi import openapi_document
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.service import Service
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE, bootstrap_config, envoy_command
@@ -22,6 +24,7 @@ from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyAway
 from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import RoomIdentities
+from tradewind.mesh.instance_client import InstanceClient
 from tradewind.mesh.registry import LocalRegistry
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.xds import Xds
@@ -60,10 +63,11 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
             registry, xds, settings.rate_limits, own_service=GATEWAY_SERVICE, own_routes=declared_routes(api)
         ),
         keys=store.KeyStore(store.keys_file(settings.state_dir)),
-        key_source=KeySource(),
+        key_source=KeySource(InstanceClient()),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
         limits=settings.rate_limits,
+        own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         figures=Figures(metrics),
         jobs=(keys, envoy_watch),
     )

@@ -62,6 +62,7 @@ def merge_openapi(documents: Mapping[str, Json], *, version: str) -> Json:
                 taken_ids.add(operation.get("operationId", ""))
                 merged["paths"].setdefault(spelling, {}).setdefault(method, operation)
     merged["paths"] = dict(sorted(merged["paths"].items()))
+    merged["components"] = _reachable(merged["components"], merged["paths"])
     return merged
 
 
@@ -108,6 +109,22 @@ def _differing(documents: Iterable[Json]) -> set[_Component]:
         if not reached:
             return differing
         differing |= reached
+
+
+def _reachable(components: Json, paths: Json) -> Json:
+    """The components that `paths` refer to, directly or not; security schemes are named otherwise and all stay."""
+    found: set[_Component] = set()
+    fresh = {_component_of(holder["$ref"]) for holder in _ref_holders(paths)}
+    while fresh:
+        found |= fresh
+        bodies = [components.get(section, {}).get(name) for section, name in fresh]
+        fresh = {_component_of(holder["$ref"]) for holder in _ref_holders(bodies)} - found
+    return {
+        section: {
+            name: body for name, body in bodies.items() if section == "securitySchemes" or (section, name) in found
+        }
+        for section, bodies in components.items()
+    }
 
 
 def _ref_holders(node: Any) -> Iterator[Json]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tradewind.chassis.jobs import Job
 from tradewind.mesh.control_plane import ControlPlane
@@ -29,6 +30,7 @@ class Parts:
     envoy: EnvoyAdmin
     view: EnvoyView
     limits: RateLimits
+    own_document: dict[str, Any]
     figures: Figures
     jobs: tuple[Job[Parts], ...]
 

@@ -9,6 +9,7 @@ import msgspec
 
 from tradewind.chassis.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from tradewind.chassis.logs import get_logger
+from tradewind.mesh.bootstrap import GATEWAY_SERVICE
 from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.envoy_admin import EnvoyAway
 from tradewind.mesh.policy import policy_of
@@ -29,7 +30,7 @@ _log = get_logger(__name__)
 def public_document(parts: Parts) -> dict[str, Any]:
     """The OpenAPI document of all services, those that are down included."""
     known = sorted(parts.registry.services().values(), key=lambda service: service.since)
-    documents = {service.service: service.openapi for service in known}
+    documents = {GATEWAY_SERVICE: parts.own_document, **{service.service: service.openapi for service in known}}
     return merge_openapi(documents, version=importlib.metadata.version("tradewind"))
 
 
