@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 PY    ?= python3
 
-.PHONY: setup up down test check fix bench lock
+.PHONY: setup up down test check fix bench docs lock
 
 setup: $(VENV)/.installed ## build .venv with tradewind and the test tools
 
@@ -34,6 +34,9 @@ fix: setup ## format and mend what can be mended
 
 bench: setup ## the figures, printed
 	$(BIN)/tradewind bench
+
+docs: setup ## write docs/reference from the code
+	$(BIN)/python -m tradewind.reference
 
 lock: setup ## lock versions and hashes anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock

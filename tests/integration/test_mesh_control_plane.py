@@ -102,6 +102,17 @@ async def test_a_wrong_registration_is_refused_whole(lab: Lab, change: dict[str,
     assert (await lab.status())["services"] == []
 
 
+async def test_an_instance_may_give_a_name_or_listen_everywhere(lab: Lab) -> None:
+    async with Echo("one").running() as one:
+        for address in ("localhost", "0.0.0.0"):
+            registrar = await lab.register("order-1", one.port, ROUTE, address=address)
+            assert await edge_status(lab) == 200
+            await registrar.deregister()
+    body = description("order-1", 1000, ROUTE, address="no-such-host.invalid")
+    status, problem = await call(lab, "POST", "/v1/instances", token=room_token(SECRET, "order"), body=body)
+    assert (status, problem["code"]) == (422, "address-unknown")
+
+
 async def test_an_instance_that_falls_silent_is_forgotten_and_one_that_beats_is_not(lab: Lab) -> None:
     async with Echo("one").running() as one:
         silent = description("order-1", one.port, ROUTE)

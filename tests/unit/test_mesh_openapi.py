@@ -50,7 +50,13 @@ def test_alike_components_are_shared_and_different_ones_kept_apart() -> None:
         return {
             "Money": MONEY,
             "Address": {"type": "object", "properties": {kind: {"type": "string"}}},
-            "View": {"type": "object", "properties": {"to": {"$ref": "#/components/schemas/Address"}}},
+            "View": {
+                "type": "object",
+                "properties": {
+                    "to": {"$ref": "#/components/schemas/Address"},
+                    "total": {"$ref": "#/components/schemas/Money"},
+                },
+            },
         }
 
     merged = merge_openapi(

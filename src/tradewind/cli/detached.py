@@ -43,7 +43,8 @@ def start_detached(state: State, settings: StackSettings, *, fresh: bool, timeou
     finally:
         os.close(write_end)
     try:
-        return _follow(_events(read_end, timeout_s), state, report)
+        code = _follow(_events(read_end, timeout_s), state, report)
+        return code if code is not None else _join(state, timeout_s, report)
     except KeyboardInterrupt:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(_INTERRUPT_WAIT_S)
@@ -60,7 +61,9 @@ def _daemon(state: State, settings: StackSettings, *, fresh: bool, events_fd: in
         *(["--fresh"] if fresh else []),
         *(flag for name, count in settings.scale.items() for flag in ("--scale", f"{name}={count}")),
     ]
-    with state.log("supervisor").open("ab") as log:
+    path = state.log("supervisor")
+    path.touch(mode=0o600)
+    with path.open("ab") as log:
         return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -72,7 +75,8 @@ def _daemon(state: State, settings: StackSettings, *, fresh: bool, events_fd: in
         )
 
 
-def _follow(events: Iterator[dict[str, Any]], state: State, report: Report) -> int:
+def _follow(events: Iterator[dict[str, Any]], state: State, report: Report) -> int | None:
+    """Show events until it is ready or failed; return the exit code, None when somebody else was quicker than we."""
     try:
         for event in events:
             match event["event"]:
@@ -85,6 +89,9 @@ def _follow(events: Iterator[dict[str, Any]], state: State, report: Report) -> i
                     report(event)
                     _still_trying(report)
                     return PROCESS_FAILED
+                case "already-running":
+                    report(event)
+                    return None
                 case _:
                     report(event)
     except TimeoutError:
@@ -97,7 +104,7 @@ def _follow(events: Iterator[dict[str, Any]], state: State, report: Report) -> i
 def _join(state: State, timeout_s: float, report: Report) -> int:
     """Wait for one that is starting already."""
     try:
-        return _follow(ask(state, timeout_s=timeout_s, verb="watch"), state, report)
+        return _follow(ask(state, timeout_s=timeout_s, verb="watch"), state, report) or 0
     except StackError:
         if running_supervisor(state) is not None:
             raise

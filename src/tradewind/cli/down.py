@@ -9,7 +9,7 @@ import time
 import click
 import psutil
 
-from tradewind.stack.client import ask, running_supervisor
+from tradewind.stack.client import ask, awaited_supervisor
 from tradewind.stack.errors import StackError
 from tradewind.stack.state import State
 
@@ -27,17 +27,25 @@ def down(volumes: bool) -> None:
     from tradewind.stack import leftovers
 
     state = State.of(os.environ)
-    record = running_supervisor(state)
-    if record is not None:
-        _stop(state, record.pid)
-    ended = leftovers.end(state) if state.exists else 0
-    if ended:
-        click.echo(f"ended {ended} processes that were left behind")
-    if record is None and not ended:
+    if not state.exists:
         click.echo(f"nothing ran in {state.folder}")
-    if volumes and state.folder.exists():
-        state.remove()
-        click.echo(f"deleted {state.folder}")
+        return
+    stopped = False
+    while (lock := state.lock()) is None:  # a supervisor is alive, or one is starting just now
+        if (record := awaited_supervisor(state)) is None:
+            raise StackError(f"somebody holds {state.folder / 'lock'}, but no supervisor answers", "tradewind doctor")
+        _stop(state, record.pid)
+        stopped = True
+    try:
+        if ended := leftovers.end(state):
+            click.echo(f"ended {ended} processes that were left behind")
+        elif not stopped:
+            click.echo(f"nothing ran in {state.folder}")
+        if volumes:
+            state.remove()
+            click.echo(f"deleted {state.folder}")
+    finally:
+        lock.release()
 
 
 def _stop(state: State, pid: int) -> None:
@@ -48,10 +56,9 @@ def _stop(state: State, pid: int) -> None:
         for event in ask(state, timeout_s=STOP_TIMEOUT_S, verb="down"):
             if event["event"] == "stopping":
                 click.echo("stopping: draining, then in reverse order")
-    try:
-        supervisor.wait(max(_EXIT_WAIT_S, deadline - time.monotonic()))
+    if wait_gone(supervisor, max(_EXIT_WAIT_S, deadline - time.monotonic())):
         click.echo("stopped")
-    except psutil.TimeoutExpired:
-        click.echo(f"the supervisor (pid {pid}) does not stop; killing it", err=True)
-        supervisor.kill()
-        psutil.wait_procs([supervisor], timeout=_EXIT_WAIT_S)
+        return
+    click.echo(f"the supervisor (pid {pid}) does not stop; killing it", err=True)
+    supervisor.kill()
+    wait_gone(supervisor, _EXIT_WAIT_S)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from tradewind.cli.output import json_line
-from tradewind.stack.client import running_supervisor
+from tradewind.stack.client import awaited_supervisor
 from tradewind.stack.state import State
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def lines(format_: str, state: State) -> Report:
 
 def already_running(state: State) -> Event:
     """The event of an `up` that found another one at work."""
-    record = running_supervisor(state)
+    record = awaited_supervisor(state)
     return {"event": "already-running", "url": record.url if record else "", "pid": record.pid if record else None}
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -24,6 +26,7 @@ DEREGISTER_TIMEOUT_S = 3.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 HEARTBEATS_PER_LEASE = 3
+_EVERY_INTERFACE = ("0.0.0.0", "::")
 
 _log = get_logger(__name__)
 
@@ -41,16 +44,16 @@ class Registrar:
     async def register(self, description: Mapping[str, Any]) -> None:
         """Return once the registry knows the instance; from then on the lease is kept in the background.
 
-        `description` is the body of `POST /v1/instances`. A refusal (wrong token, wrong name) is logged and tried
-        again like an absence: it may be the registry that is being set right.
+        `description` is the body of `POST /v1/instances`; where its address is "every interface" (0.0.0.0, ::), as in
+        a container, the one from which the registry is reached takes its place. A refusal (wrong token, wrong name) is
+        logged and tried again like an absence: it may be the registry that is being set right.
         """
         self._instance = str(description["instance"])
         self._session = aiohttp.ClientSession(
             headers=self._headers, timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         )
-        body = msgspec.json.encode(description)
-        lease = await self._announce(self._session, body)
-        self._heart = asyncio.create_task(self._beat(self._session, body, lease), name="registrar")
+        lease = await self._announce(self._session, description)
+        self._heart = asyncio.create_task(self._beat(self._session, description, lease), name="registrar")
 
     async def deregister(self) -> None:
         """Return once no Envoy sends this instance requests any more, after 3 s at most. Never raises."""
@@ -71,10 +74,11 @@ class Registrar:
                 await self._session.close()
             self._session = None
 
-    async def _announce(self, session: aiohttp.ClientSession, body: bytes) -> Lease:
+    async def _announce(self, session: aiohttp.ClientSession, description: Mapping[str, Any]) -> Lease:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
+                body = msgspec.json.encode({**description, "address": await self._reachable(description["address"])})
                 async with session.post(f"{self._url}/v1/instances", data=body) as answer:
                     said = await answer.read()
                     if answer.status == 201:
@@ -88,12 +92,26 @@ class Registrar:
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _beat(self, session: aiohttp.ClientSession, body: bytes, lease: Lease) -> None:
+    async def _reachable(self, address: str) -> str:
+        """`address` as somebody else can use it. Raises OSError when the registry's name is not known (yet)."""
+        if address not in _EVERY_INTERFACE:
+            return address
+        registry = urlsplit(self._url)
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(registry.hostname, registry.port or 80, type=socket.SOCK_DGRAM)
+        family, _, _, _, peer = found[0]
+        # Connecting a datagram socket sends nothing; it makes the kernel choose the interface that faces the registry.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(peer)
+            own: str = probe.getsockname()[0]
+        return own
+
+    async def _beat(self, session: aiohttp.ClientSession, description: Mapping[str, Any], lease: Lease) -> None:
         while True:
             await asyncio.sleep(lease.lease_s / HEARTBEATS_PER_LEASE)
             if not await self._renewed(session, lease):
                 _log.info("registering again", instance_name=self._instance)
-                lease = await self._announce(session, body)
+                lease = await self._announce(session, description)
 
     async def _renewed(self, session: aiohttp.ClientSession, lease: Lease) -> bool:
         """False when the lease is gone. An absent registry has not ended it: it may only be restarting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,11 @@ from tradewind.stack.errors import StackError
 from tradewind.stack.state import State, SupervisorRecord
 
 CONNECT_TIMEOUT_S = 5.0
+RECORD_WAIT_S = 10.0
+"""A starting supervisor first ends what a crashed one left, which takes up to 8 s."""
+
 _SAME_START_S = 1.5
+_POLL_S = 0.02
 
 
 def running_supervisor(state: State) -> SupervisorRecord | None:
@@ -27,6 +32,14 @@ def running_supervisor(state: State) -> SupervisorRecord | None:
     except psutil.Error:
         return None
     return record if alive else None
+
+
+def awaited_supervisor(state: State) -> SupervisorRecord | None:
+    """Like `running_supervisor`, for when somebody holds the lock: one that starts just now writes its record soon."""
+    deadline = time.monotonic() + RECORD_WAIT_S
+    while (record := running_supervisor(state)) is None and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return record
 
 
 def ask(state: State, timeout_s: float | None = None, **request: Any) -> Iterator[dict[str, Any]]:

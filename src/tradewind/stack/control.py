@@ -35,7 +35,10 @@ class Announcer:
 
     def __call__(self, event: Event) -> None:
         for listener in list(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except OSError:  # its terminal or pipe is gone; that must not end the platform
+                self._listeners.remove(listener)
 
     @contextlib.contextmanager
     def subscribed(self) -> Any:

@@ -56,6 +56,10 @@ class Host:
         if fresh:
             self._state.wipe()
             self._state.create()
+            if self._settings.postgres_url:
+                self._announce(
+                    events.notice("TRADEWIND_POSTGRES_URL keeps its data: --fresh deletes only what is ours")
+                )
         await self._require_port()
         first = administrator(self._state, self._settings.environ)
         topology = Topology(self._settings, self._state, first.environment)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,10 +148,11 @@ class Instance:
                 await launch.prepare()
                 if not self._stopping.is_set():
                     self._spawn(launch)
-        except (OSError, StackError) as error:
-            with self.log.open("a", encoding="utf-8") as log:
-                log.write(f"{error}\n")
-            return 127
+        except Exception as error:  # whatever it is: this process is tried again, the others go on
+            self._note(error)
+            if self._child is None:
+                return 127
+            self._child.send(signal.SIGKILL)
         if (child := self._child) is None:
             return 0
         if not self._stopping.is_set():
@@ -160,6 +163,12 @@ class Instance:
         self._child = None
         self.ready.clear()
         return code
+
+    def _note(self, error: Exception) -> None:
+        """Put into the log of the process why it could not be started."""
+        why = str(error) if isinstance(error, OSError | StackError) else "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError), self.log.open("a", encoding="utf-8") as log:
+            log.write(f"{why.rstrip()}\n")
 
     async def _start_early(self, launch: Launch) -> None:
         """Wait for the needs; a gated process loads its code meanwhile.

@@ -32,7 +32,7 @@ def find(state: State) -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["status", "create_time"])
-        if process.pid not in ourselves and not _gone(process) and _is_ours(process, state.folder, recorded)
+        if process.pid not in ourselves and not gone(process) and _is_ours(process, state.folder, recorded)
     ]
 
 
@@ -49,12 +49,31 @@ def end(state: State) -> int:
     left = found
     while left and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-        left = [process for process in left if not _gone(process)]
+        left = [process for process in left if not gone(process)]
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(left, timeout=_KILLED_S)
+    for process in left:
+        wait_gone(process, _KILLED_S)
     return len(found)
+
+
+def wait_gone(process: psutil.Process, timeout_s: float) -> bool:
+    """Wait for the end of a process that is not our child; False when it still runs after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not gone(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended; a zombie, which only waits for its parent to look, has."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
 
 
 def _is_ours(process: psutil.Process, folder: Path, recorded: dict[int, float]) -> bool:
@@ -74,11 +93,3 @@ def _is_postmaster(process: psutil.Process) -> bool:
         return "-D" in process.cmdline() and Path(process.exe()).name == "postgres"
     except (psutil.Error, OSError):
         return False
-
-
-def _gone(process: psutil.Process) -> bool:
-    """Ended, or a zombie that only waits for its parent to look."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return True

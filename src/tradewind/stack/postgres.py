@@ -305,6 +305,7 @@ class Cluster:
             "random_page_cost": "1.1",
             "jit": "off",
             "max_worker_processes": "4",
+            "max_logical_replication_workers": "0",
             "max_wal_size": "512MB",
             "fsync": "on",
             "synchronous_commit": "on",

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tradewind.stack.gate import wait_for_turn
 from tradewind.stack.rooms import migrations_of, rooms_with_database
 from tradewind.stack.state import Secrets, State
 from tradewind.stack.up_to_date import is_up_to_date
+
+PATIENCE_S = 20.0
+RETRY_S = 0.25
 
 
 async def prepare(state: State, admin_url: str, rooms: Sequence[str]) -> None:
@@ -70,6 +74,19 @@ async def _migrate(owner_url: str, room: str) -> list[str]:
     return await migrations.migrate(owner_url, migrations_of(room))
 
 
+async def _patiently(state: State, admin_url: str) -> None:
+    """`prepare`, again and again for a while: an external PostgreSQL may be starting just now, as we are."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await prepare(state, admin_url, rooms_with_database())
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
+            if time.monotonic() > deadline:
+                raise
+            _say(f"PostgreSQL does not answer yet: {error}")
+        await asyncio.sleep(RETRY_S)
+
+
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
@@ -82,7 +99,7 @@ def main() -> int:
         importlib.import_module("tradewind.chassis.migrations")  # will be needed: load it while the engines start
     wait_for_turn()
     try:
-        asyncio.run(prepare(state, os.environ["PREPARE_POSTGRES_URL"], rooms_with_database()))
+        asyncio.run(_patiently(state, os.environ["PREPARE_POSTGRES_URL"]))
     except (OSError, asyncpg.PostgresError, TimeoutError) as error:
         _say(f"preparing the databases failed: {error}")
         return 1

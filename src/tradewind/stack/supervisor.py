@@ -243,6 +243,11 @@ class Supervisor:
             self._tell(events.failing(instance.slot, instance.log))
 
     def _write_down(self) -> None:
+        """Keep `processes.json` and `ports.json` true. A full disk must not stop the supervisor."""
+        with contextlib.suppress(OSError):
+            self._write_files()
+
+    def _write_files(self) -> None:
         running = [each for each in self.instances if each.pid is not None]
         self._state.write_processes(
             [ProcessRecord(name=each.slot, pid=each.pid or 0, created=each.created) for each in running]

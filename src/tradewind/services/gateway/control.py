@@ -57,7 +57,9 @@ def _endpoint(parts: Parts, handler: Handler) -> Callable[[Request], Awaitable[R
 
 
 async def _register(parts: Parts, request: Request) -> Response:
-    lease = await usecases.register_instance(parts, _token(request), await _body(request, Registration))
+    peer = request.client.host if request.client else ""
+    registration = await _body(request, Registration)
+    lease = await usecases.register_instance(parts, _token(request), registration, peer=peer)
     return _json(lease, 201)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from tradewind.chassis.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from tradewind.chassis.logs import get_logger
+from tradewind.mesh.addresses import AddressUnknown, reachable_address
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE
 from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.envoy_admin import EnvoyAway
@@ -69,13 +70,13 @@ async def refresh_key_set(parts: Parts) -> None:
         raise Unavailable("keys-unavailable", refused)
 
 
-async def register_instance(parts: Parts, token: str, registration: Registration) -> Lease:
-    """Take an instance in. Returns once the connected Envoys send it requests, or after 2 s.
+async def register_instance(parts: Parts, token: str, registration: Registration, *, peer: str) -> Lease:
+    """Take in an instance that calls from `peer`. Returns once the connected Envoys send it requests, or after 2 s.
 
     Raises:
         Unauthenticated: there is no room token.
         Forbidden: the token is not that of the room that is to be registered, or a name is not the room's own.
-        Invalid: a path template is none.
+        Invalid: a path template is none, or the address does not resolve.
         Unavailable: the registry is full.
     """
     _require_room(parts, token, registration.room)
@@ -84,10 +85,14 @@ async def register_instance(parts: Parts, token: str, registration: Registration
     if faults := template_faults(registration.routes):
         raise Invalid("path-template-invalid", "; ".join(faults) + ".")
     try:
-        lease = parts.registry.register(registration)
+        address = await reachable_address(registration.address, peer)
+    except AddressUnknown as exc:
+        raise Invalid("address-unknown", f"{exc}.") from exc
+    try:
+        lease = parts.registry.register(msgspec.structs.replace(registration, address=address))
     except RegistryFull as exc:
         raise Unavailable("registry-full", f"{exc}.") from exc
-    _log.info("registered", instance_name=registration.instance, address=registration.address, port=registration.port)
+    _log.info("registered", instance_name=registration.instance, address=address, port=registration.port)
     if not await parts.xds.wait_until_accepted(registration.service, ACCEPTED_WITHIN_S):
         _log.warning("an envoy has not accepted a new instance", instance_name=registration.instance)
     return lease

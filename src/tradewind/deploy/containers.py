@@ -1,0 +1,89 @@
+"""Which containers there are, whatever runs them: the control plane, the rooms, the migrations, the provider's stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+
+from tradewind.deploy.environment import (
+    GATEWAY,
+    HTTP_PORT,
+    SANDBOX,
+    Environment,
+    migration_environment,
+    room_environment,
+    sandbox_environment,
+)
+from tradewind.stack.rooms import CONTROL_PLANE
+
+IMAGE = "tradewind"
+USER_ID = 10_001
+"""The image's user and group, by number, so that a platform can see it is not root."""
+
+STOP_GRACE_S = 30
+"""A service drains for up to 10 s, says farewell to the mesh for up to 3 s, and closes its pools."""
+
+ROOM_MEMORY_MB = 256
+GATEWAY_MEMORY_MB = 512
+"""Limits. An idle room takes 60 MB, Envoy 50 MB beside the control plane's 60."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One kind of container of our image. `name` is what others call it; `keeps_state` asks for a volume."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Environment
+    room: str = ""
+    memory_mb: int = ROOM_MEMORY_MB
+    keeps_state: bool = False
+
+
+def gateway() -> Container:
+    """The control plane with its Envoy."""
+    return Container(
+        name=GATEWAY,
+        room=CONTROL_PLANE,
+        command=("run", CONTROL_PLANE),
+        environment=room_environment(CONTROL_PLANE),
+        memory_mb=GATEWAY_MEMORY_MB,
+        keeps_state=True,
+    )
+
+
+def service(room: str) -> Container:
+    """A room that keeps its state in a database."""
+    return Container(
+        name=f"{room}-service", room=room, command=("run", room), environment=room_environment(room)
+    )
+
+
+def migration(rooms: Sequence[str]) -> Container:
+    """The one-time task that brings the rooms' databases to the newest version, and makes them where they are missing."""
+    return Container(name="migrate", command=("migrate", "--provision"), environment=migration_environment(rooms))
+
+
+def sandbox() -> Container:
+    """The payment provider's stand-in, for dev only: its command is an entry point of its own."""
+    return Container(
+        name=SANDBOX, command=("python", "-m", "tradewind.sandbox"), environment=sandbox_environment(), keeps_state=True
+    )
+
+
+def probe(port: int, path: str) -> list[str]:
+    """A health check for an image without curl: 12 ms, since it imports nothing but `socket`."""
+    ask = (
+        f'import socket; s = socket.create_connection(("127.0.0.1", {port}), 3); '
+        f's.sendall(b"GET {path} HTTP/1.0\\r\\n\\r\\n"); raise SystemExit(b" 200 " not in s.recv(64))'
+    )
+    return ["python", "-ISc", ask]
+
+
+SANDBOX_PROBE = probe(HTTP_PORT, "/livez")
+
+
+def image_version() -> str:
+    """The tag of the image these files go with: the distribution's version."""
+    return metadata.version("tradewind")
