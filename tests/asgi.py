@@ -22,7 +22,13 @@ class Response(msgspec.Struct, frozen=True):
 
 
 async def call(
-    app: ASGIApp, method: str, target: str, *, body: bytes | None = None, json: Any = None, headers: dict[str, str] | None = None
+    app: ASGIApp,
+    method: str,
+    target: str,
+    *,
+    body: bytes | None = None,
+    json: Any = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """One request to `app`."""
     path, _, query = target.partition("?")

@@ -71,7 +71,7 @@ def message(key: str, n: int = 0, *, topic: str = "parcel", event: Event | None 
     return Message(topic=topic, key=key, id=envelope.id, type=data.TYPE, value=encode(envelope), headers={"n": str(n)})
 
 
-def number(delivered: Delivered) -> int:
+def number(delivered: Message) -> int:
     """The `n` that `message` was given."""
     return int(delivered.headers["n"])
 

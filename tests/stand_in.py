@@ -62,7 +62,7 @@ def scripted(
             url=f"test://{identity}",
         )
 
-    return Unit(name=name, room=room, launch=launch, needs=needs, rolling=room is not None, once=once, grace_s=5.0)
+    return Unit(name=name, room=room, launch=launch, needs=needs, overlaps=room is not None, once=once, grace_s=5.0)
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

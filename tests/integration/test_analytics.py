@@ -114,7 +114,10 @@ async def test_revenue_by_day_and_top_products(parts: Parts) -> None:
     rows = await usecases.list_revenue(parts, period(None, None), "day", limit=10)
     assert [(row.start.day, row.gross) for row in rows] == [(2, 2_000), (1, 1_000)]
     top = await usecases.list_top_products(parts, period(None, None), limit=10)
-    assert [(row.sku, row.name, row.quantity, row.amount) for row in top] == [("mug", "Mug", 4, 2_000), ("pot", "Pot", 2, 1_000)]
+    assert [(row.sku, row.name, row.quantity, row.amount) for row in top] == [
+        ("mug", "Mug", 4, 2_000),
+        ("pot", "Pot", 2, 1_000),
+    ]
 
 
 class Verifier:

@@ -38,9 +38,7 @@ async def effect(tx: Tx) -> Answer:
 
 
 async def once(database: Database, key: str = "k", attempt=effect, print_: bytes = PRINT) -> Answer:
-    return await run_once(
-        database, subject="alice", key=key, print_=print_, attempt=attempt, render_problem=refusal
-    )
+    return await run_once(database, subject="alice", key=key, print_=print_, attempt=attempt, render_problem=refusal)
 
 
 async def effects(database: Database) -> int:
@@ -123,9 +121,7 @@ async def test_a_crash_leaves_no_claim(database: Database) -> None:
 
 async def test_keys_belong_to_their_caller(database: Database) -> None:
     await once(database)
-    other = await run_once(
-        database, subject="bob", key="k", print_=PRINT, attempt=effect, render_problem=refusal
-    )
+    other = await run_once(database, subject="bob", key="k", print_=PRINT, attempt=effect, render_problem=refusal)
     assert not other.replayed
 
 

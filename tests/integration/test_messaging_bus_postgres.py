@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import asyncpg
 import pytest
@@ -14,7 +14,7 @@ from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.postgres import Database, Record, Statements
 from tradewind.chassis.session import Session
 from tradewind.chassis.shares import Shares, Unit
-from tradewind.chassis.transport import open_transport
+from tradewind.chassis.transport import Message, open_transport, partition_of
 from tradewind.chassis.transport.postgres import PostgresTransport, ensure_schema, missing_steps
 
 
@@ -25,6 +25,26 @@ async def bus(empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[Bus
     bus = Bus(url)
     yield bus
     await bus.close()
+
+
+async def append(connection: asyncpg.Connection, messages: Sequence[Message]) -> None:
+    """Write as `publish` does, on a connection of the test's own."""
+    columns = zip(
+        *(
+            (
+                each.topic,
+                partition_of(each.key, 8),
+                each.key,
+                each.id,
+                each.type,
+                each.value,
+                f'{{"n":"{number(each)}"}}',
+            )
+            for each in messages
+        ),
+        strict=True,
+    )
+    await connection.execute("SELECT append($1, $2, $3, $4::uuid[], $5, $6, $7)", *map(list, columns))
 
 
 async def test_the_schema_is_made_once_by_however_many(empty_database: Callable[[], Awaitable[str]]) -> None:
@@ -61,12 +81,7 @@ async def test_a_writer_in_the_middle_of_its_transaction_is_waited_for_not_skipp
     slow = await asyncpg.connect(bus.url)
     transaction = slow.transaction()
     await transaction.start()
-    first = message("k", 1)
-    partition = next(place[1] for place, head in (await transport.heads()).items() if head)
-    await slow.execute(
-        "SELECT append($1, $2, $3, $4::uuid[], $5, $6, $7)",
-        ["parcel"], [partition], ["k"], [first.id], [first.type], [first.value], ['{"n":"1"}'],
-    )  # fmt: skip
+    await append(slow, [message("k", 1)])
     behind = asyncio.create_task(transport.publish([message("k", 2)]))
     subscription = await (await bus.transport("reader")).subscribe("g", ["parcel"])
     assert [number(each) for each in await drain(subscription, 1)] == [0]
@@ -80,26 +95,30 @@ async def test_a_writer_in_the_middle_of_its_transaction_is_waited_for_not_skipp
 
 
 async def test_all_writers_take_their_locks_in_one_order(bus: Bus) -> None:
-    """Whichever partition a writer has to wait for, it holds those before it and none behind."""
-    transport = await bus.transport()
-    messages = sorted((message(f"k{n}", n) for n in range(64)), key=lambda each: each.id[::-1])
-    await transport.publish(messages)
+    """Whichever partition a writer has to wait for, it holds those before it and none behind, whatever the planner does."""
+    names = ("nestloop", "mergejoin", "sort", "indexscan", "bitmapscan")
+    planned = {f"enable_{name}": "off" for name in names}
+    writer = await asyncpg.connect(bus.url, server_settings=planned)
     holder, looker = await asyncpg.connect(bus.url), await asyncpg.connect(bus.url)
-    lock = "SELECT FROM partition WHERE partition = $1 FOR UPDATE"
+    transport = await bus.transport()
+    messages = sorted((message(f"k{n}", n) for n in range(64)), key=lambda each: -partition_of(each.key, 8))
+    for each in messages:
+        # One by one: the rows of the table now lie from the last partition to the first.
+        await transport.publish([each])
+
+    async def waits() -> bool:
+        return bool(await looker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
     for held in (1, 4, 6):
         async with holder.transaction():
-            await holder.execute(lock, held)
-            writing = asyncio.create_task(transport.publish(messages))
-
-            async def waits() -> bool:
-                return bool(await looker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
-
+            await holder.execute("SELECT FROM partition WHERE partition = $1 FOR UPDATE", held)
+            writing = asyncio.create_task(append(writer, messages))
             await until(waits)
             free = await looker.fetch("SELECT partition FROM partition FOR UPDATE SKIP LOCKED")
             assert sorted(row[0] for row in free) == list(range(held + 1, 8))
         await writing
-    await holder.close()
-    await looker.close()
+    for connection in (writer, holder, looker):
+        await connection.close()
 
 
 class _Slow(Statements):
@@ -135,11 +154,7 @@ async def test_what_nobody_announced_is_found_by_the_poll(bus: Bus) -> None:
     subscription = await (await bus.transport()).subscribe("g", ["parcel"])
     await subscription.fetch(10, 0.0)
     connection = await asyncpg.connect(bus.url)
-    quiet = message("k", 0)
-    await connection.execute(
-        "SELECT append($1, $2, $3, $4::uuid[], $5, $6, $7)",
-        ["parcel"], [0], ["k"], [quiet.id], [quiet.type], [quiet.value], ['{"n":"0"}'],
-    )  # fmt: skip
+    await append(connection, [message("k", 0)])
     assert [number(each) for each in await drain(subscription, 1, within_s=2.0)] == [0]
     await connection.close()
     await subscription.close()
@@ -153,11 +168,11 @@ async def test_a_cut_wire_is_unavailable_and_mended_it_goes_on(bus: Bus) -> None
         found = await drain(subscription, 5, commit=False)
         await subscription.commit(ends(found[:3]))
         wire.cut()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="bus-unavailable"):
             await transport.publish([message("k", 5)])
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="bus-unavailable"):
             await subscription.fetch(10, 1.0)
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="bus-unavailable"):
             await subscription.commit(ends(found))
         wire.mend()
         await transport.publish([message("k", 5)])

@@ -9,6 +9,8 @@ import pytest_asyncio
 
 from tests.conftest import RoomDatabase
 from tests.integration.payment_fixtures import Till, eventually, new_order, open_till, provider_and_database
+from tests.received import received
+from tradewind.services.payment.consumer import handlers
 from tradewind.services.payment.usecases import take_up_due
 
 
@@ -48,9 +50,6 @@ async def test_while_it_is_charged_the_money_comes_and_goes_back(till: Till) -> 
 async def test_placed_and_cancelled_in_one_breath(till: Till) -> None:
     orders = [new_order() for _ in range(20)]
     async with till.database.transaction() as tx:
-        from tests.received import received
-        from tradewind.services.payment.consumer import handlers
-
         events = [received(order.placed, subject=order.id) for order in orders]
         gone = [received(order.cancelled(), subject=order.id, version=2) for order in orders]
         await handlers.apply(till.parts, tx, [*events, *gone])

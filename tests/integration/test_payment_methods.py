@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from tests.conftest import RoomDatabase
 from tests.integration.payment_fixtures import Till, new_order, open_till, provider_and_database
+from tests.received import received
+from tradewind.chassis.ids import new_id
+from tradewind.services.payment.consumer import handlers
 
 FLAKY = 40
 
@@ -31,6 +35,21 @@ async def test_a_card_is_charged_and_booked_once(till: Till) -> None:
     assert await till.told(order) == ["captured"]
     assert await till.booked(order) == [("capture", 1999)]
     await till.check_books()
+
+
+async def test_orders_recorded_together_keep_their_own_traces(till: Till) -> None:
+    orders = [new_order() for _ in range(5)]
+    traces = {order.payment_id: new_id().replace("-", "") for order in orders}
+    async with till.database.transaction() as tx:
+        placed = [
+            replace(received(order.placed), traceparent=f"00-{traces[order.payment_id]}-{'1' * 16}-00")
+            for order in orders
+        ]
+        await handlers.apply(till.parts, tx, placed)
+    for order in orders:
+        await till.until(order, "captured")
+    for row in await till.database.rows("SELECT key, traceparent FROM outbox"):
+        assert row["traceparent"].split("-")[1] == traces[row["key"]]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
-import pytest
 import pytest_asyncio
 
 from tests.asgi import Response, call
@@ -70,9 +69,8 @@ async def test_one_of_several_signatures_will_do(till: Till) -> None:
     assert (await send(till, body, f"{stamp},v1={'0' * 64},{good}")).status == 200
 
 
-@pytest.mark.parametrize(
-    "signature",
-    [
+async def test_a_bad_signature_is_400(till: Till) -> None:
+    for signature in (
         None,
         "",
         "nonsense",
@@ -81,11 +79,9 @@ async def test_one_of_several_signatures_will_do(till: Till) -> None:
         "t=99999999999999999999,v1=00",
         "t=1,v1=é",
         "t=" + "1" * 5_000,
-    ],
-)
-async def test_a_bad_signature_is_400(till: Till, signature: str | None) -> None:
-    answer = await send(till, event(), signature)
-    assert (answer.status, answer.json["code"]) == (400, "signature-invalid")
+    ):
+        answer = await send(till, event(), signature)
+        assert (answer.status, answer.json["code"]) == (400, "signature-invalid")
     assert await known(till) == 0
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.stand_in import all_gone, gone, state_in
-from tradewind.stack import leftovers
+from tradewind.stack.leftovers import end_leftovers, find_leftovers
 from tradewind.stack.process import MARK
 from tradewind.stack.state import ProcessRecord, State
 
@@ -70,11 +70,11 @@ def test_leftovers_are_found_by_their_mark_and_ended(state: State) -> None:
     marked = subprocess.Popen(["sleep", "60"], env=environment, start_new_session=True)
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        assert [process.pid for process in leftovers.find(state)] == [marked.pid]
-        assert leftovers.end(state) == 1
+        assert [process.pid for process in find_leftovers(state)] == [marked.pid]
+        assert end_leftovers(state) == 1
         assert marked.wait(5) == -signal.SIGKILL
         assert stranger.poll() is None
-        assert leftovers.end(state) == 0
+        assert end_leftovers(state) == 0
     finally:
         stranger.kill()
         stranger.wait()
@@ -91,8 +91,8 @@ def test_leftovers_are_found_by_what_was_written_down(state: State) -> None:
                 ProcessRecord(name="valkey", pid=reused.pid, created=created - 3600),
             ]
         )
-        assert [process.pid for process in leftovers.find(state)] == [child.pid]
-        leftovers.end(state)
+        assert [process.pid for process in find_leftovers(state)] == [child.pid]
+        end_leftovers(state)
         assert child.wait(5) == -signal.SIGKILL
         assert reused.poll() is None
     finally:

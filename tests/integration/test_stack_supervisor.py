@@ -162,7 +162,7 @@ async def test_a_replacement_that_fails_leaves_the_old_one_serving(state: State)
         started.append(identity)
         return (unit if identity == "order-1" else broken).launch(identity)
 
-    async with supervised(state, Unit(name="order", room="order", launch=launch, rolling=True)) as supervisor:
+    async with supervised(state, Unit(name="order", room="order", launch=launch, overlaps=True)) as supervisor:
         before = instance(supervisor, "order-1").pid
         with pytest.raises(StackError, match="broken build"):
             await supervisor.restart("order-1")

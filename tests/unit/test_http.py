@@ -10,7 +10,20 @@ import pytest
 
 from tests.asgi import Response, call
 from tradewind.chassis.errors import Conflict, Unauthenticated, Unavailable
-from tradewind.chassis.http import OPTIONAL, PUBLIC, SIGNED_IN, Api, Call, Id, IfMatch, Page, PageQuery, Reply, etag, roles
+from tradewind.chassis.http import (
+    OPTIONAL,
+    PUBLIC,
+    SIGNED_IN,
+    Api,
+    Call,
+    Id,
+    IfMatch,
+    Page,
+    PageQuery,
+    Reply,
+    etag,
+    roles,
+)
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.chassis.identity import Caller
@@ -109,7 +122,9 @@ async def post(target: str, body: bytes | None = None, **options: Any) -> Respon
 
 
 async def get(target: str, token: str | None = None, **headers: str) -> Response:
-    return await call(APP, "GET", target, headers={**({"authorization": f"Bearer {token}"} if token else {}), **headers})
+    return await call(
+        APP, "GET", target, headers={**({"authorization": f"Bearer {token}"} if token else {}), **headers}
+    )
 
 
 async def test_a_fitting_body_reaches_the_handler() -> None:
@@ -147,7 +162,9 @@ async def test_what_does_not_fit_is_a_problem(body: bytes, status: int, code: st
 
 
 async def test_another_media_type_is_415() -> None:
-    assert (await post("/v1/baskets", b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})).status == 415
+    assert (
+        await post("/v1/baskets", b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
+    ).status == 415
 
 
 async def test_too_long_a_body_is_413_also_when_the_length_is_not_told() -> None:
@@ -156,7 +173,20 @@ async def test_too_long_a_body_is_413_also_when_the_length_is_not_told() -> None
     assert (await post("/v1/hook", b"x" * 100)).json["seen"] == "x" * 100
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "limit=1.5", "limit=-1", "limit=", "cursor=%00", "cursor=abc", "from=yesterday"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "limit=1.5",
+        "limit=-1",
+        "limit=",
+        "cursor=%00",
+        "cursor=abc",
+        "from=yesterday",
+    ],
+)
 async def test_a_bad_query_is_400(query: str) -> None:
     answer = await get(f"/v1/baskets?{query}")
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
@@ -194,7 +224,9 @@ async def test_another_method_is_405_with_allow() -> None:
 async def test_preconditions() -> None:
     for tag, status in (("", 204), ('"v3"', 204), ('"v1", "v3"', 204), ("*", 204), ('"v2"', 412)):
         headers = {"authorization": "Bearer support", **({"if-match": tag} if tag else {})}
-        assert (await call(APP, "PATCH", f"/v1/baskets/{ID}", headers=headers)).status == (status if status != 204 else 200), tag
+        assert (await call(APP, "PATCH", f"/v1/baskets/{ID}", headers=headers)).status == (
+            status if status != 204 else 200
+        ), tag
 
 
 async def test_errors_of_handlers() -> None:
@@ -220,7 +252,11 @@ def test_the_document_says_what_the_types_say() -> None:
     operation = document["paths"]["/v1/baskets"]["post"]
     assert (operation["summary"], operation["description"]) == ("Make a basket", "It holds lines.")
     assert operation["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Basket"}
-    assert document["components"]["schemas"]["Line"]["properties"]["quantity"] == {"type": "integer", "minimum": 1, "maximum": 10}
+    assert document["components"]["schemas"]["Line"]["properties"]["quantity"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 10,
+    }
     listing = {parameter["name"] for parameter in document["paths"]["/v1/baskets"]["get"]["parameters"]}
     assert listing == {"from", "limit", "cursor"}
     assert "security" not in operation

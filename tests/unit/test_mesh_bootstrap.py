@@ -12,7 +12,7 @@ from tradewind.mesh.clusters import endpoints, service_cluster
 from tradewind.mesh.description import Instance
 from tradewind.mesh.envoy_json import duration
 from tradewind.mesh.policy import DEFAULT, Bucket, RateLimits, policy_of
-from tradewind.mesh.rate_limits import limiter, route_metadata
+from tradewind.mesh.rate_limits import limiter, told_to_clients
 from tradewind.mesh.replies import REPLIES, local_replies
 
 
@@ -90,10 +90,10 @@ def test_endpoints_are_where_the_instances_say() -> None:
 
 def test_rate_limits_name_their_window_where_there_is_one() -> None:
     limits = RateLimits()
-    assert route_metadata("default", limits)["filter_metadata"]["tradewind"] == {"rate": "default", "window": ";w=2"}
-    assert route_metadata("auth", limits)["filter_metadata"]["tradewind"] == {"rate": "auth", "window": ";w=10"}
     uneven = RateLimits(subject=Bucket(per_s=1, burst=10))
-    assert route_metadata("default", uneven)["filter_metadata"]["tradewind"]["window"] == ""
+    assert '\\"default\\";q=%RESPONSE_HEADER(x-ratelimit-limit)%;w=2' in json.dumps(told_to_clients("default", limits))
+    assert '\\"auth\\";q=%RESPONSE_HEADER(x-ratelimit-limit)%;w=10' in json.dumps(told_to_clients("auth", limits))
+    assert ";w=" not in json.dumps(told_to_clients("default", uneven))
     buckets = [each["token_bucket"]["max_tokens"] for each in limiter(limits)["descriptors"]]
     assert buckets == [400, 200, 50]
 

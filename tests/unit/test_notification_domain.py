@@ -22,11 +22,23 @@ MONEY = {"payment_id": "p", "order_id": "o", "customer_id": "u", "amount": EUR}
 TOLD: list[tuple[Event, str, str]] = [
     (auth.UserRegistered(user_id="u", email="a@example.test", name="Ada", roles=[]), "welcome", "Ada"),
     (order.OrderConfirmed(**ORDER, payment_id="p", total=EUR, lines=[LINE]), "order_confirmed", "EUR 39.99"),
-    (order.OrderCancelled(**ORDER, payment_id="p", total=EUR, reason="declined", was="pending"), "order_cancelled", "declined"),
-    (order.OrderCancelled(**ORDER, payment_id="p", total=EUR, reason="customer", was="confirmed"), "order_cancelled", "goes back"),
+    (
+        order.OrderCancelled(**ORDER, payment_id="p", total=EUR, reason="declined", was="pending"),
+        "order_cancelled",
+        "declined",
+    ),
+    (
+        order.OrderCancelled(**ORDER, payment_id="p", total=EUR, reason="customer", was="confirmed"),
+        "order_cancelled",
+        "goes back",
+    ),
     (order.OrderShipped(**ORDER, carrier="DHL", tracking="X1"), "order_shipped", "X1"),
     (order.OrderDelivered(**ORDER), "order_delivered", "Enjoy"),
-    (payment.PaymentRefunded(**MONEY, refund_id="r", refunded=EUR, captured=EUR, reason="x"), "payment_refunded", "EUR 39.99"),
+    (
+        payment.PaymentRefunded(**MONEY, refund_id="r", refunded=EUR, captured=EUR, reason="x"),
+        "payment_refunded",
+        "EUR 39.99",
+    ),
     (payment.PaymentRequiresAction(**MONEY, action_url="https://bank.example/1"), "payment_action", "EUR 39.99"),
 ]
 

@@ -119,7 +119,9 @@ def _background(
     if service.emits and isinstance(settings, DatabaseServiceSettings):
         if foundation.transport is None:
             raise Unavailable("bus-not-configured", "BUS_URL is missing, and this service emits events.")
-        relay = Relay(settings.database_url.reveal(), foundation.transport, foundation.outbox, metrics=foundation.metrics)
+        relay = Relay(
+            settings.database_url.reveal(), foundation.transport, foundation.outbox, metrics=foundation.metrics
+        )
         found.append(_Background("relay", relay.run))
     if service.handlers is not None:
         if foundation.transport is None or database is None:
@@ -244,13 +246,12 @@ class _Server(uvicorn.Server):
     @classmethod
     def made(cls, app: ASGIApp, sock: socket.socket, drain_s: float) -> _Server:
         """A server for `app` on a socket that listens already."""
-        server = cls(
-            uvicorn.Config(
-                app, http="httptools", ws="none", loop="none", lifespan="off", access_log=False, log_config=None,
-                server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, round(drain_s)),
-            )  # fmt: skip
-        )
+        configuration = uvicorn.Config(
+            app, http="httptools", ws="none", loop="none", lifespan="off", access_log=False, log_config=None,
+            server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=max(1, round(drain_s)),
+        )  # fmt: skip
+        server = cls(configuration)
         server.sockets = [sock]
         return server
 

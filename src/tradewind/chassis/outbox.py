@@ -119,7 +119,4 @@ def insert_sql(first: int) -> str:
         f"WITH changed AS (UPDATE ... RETURNING 1), event AS ({insert_sql(4)} FROM changed) SELECT count(*) FROM changed"
     """
     values = ", ".join(f"${n}::{type_}" for n, type_ in enumerate(_TYPES, first))
-    return (
-        "INSERT INTO outbox (shard, event_id, topic, key, type, version, envelope, traceparent)"
-        f" SELECT {values}"
-    )
+    return f"INSERT INTO outbox (shard, event_id, topic, key, type, version, envelope, traceparent) SELECT {values}"

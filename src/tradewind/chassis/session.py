@@ -29,7 +29,7 @@ class Session(Statements):
 
     `listen` maps channels to what to call with a notification's payload; the call must neither block nor raise.
     `settings` are server settings for the length of the session; one that holds no locks and sleeps for long sets
-    `idle_session_timeout` to 0.
+    `idle_session_timeout` to 0. `away` is the code of the `Unavailable` that everything here raises for want of a server.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class Session(Statements):
         application_name: str,
         listen: Mapping[str, Callable[[str], None]] | None = None,
         settings: Mapping[str, str] | None = None,
+        away: str = "database-unavailable",
     ) -> None:
         self._url = url
         self._name = application_name
         self._listen = dict(listen or {})
         self._settings = {"idle_session_timeout": f"{IDLE_LIMIT_S}s", "jit": "off", **(settings or {})}
+        self._away_code = away
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self.epoch = 0
@@ -57,7 +59,7 @@ class Session(Statements):
         """Make sure there is a connection; returns the epoch, which grows with every new one.
 
         Raises:
-            Unavailable: `database-unavailable`.
+            Unavailable: no connection could be made.
         """
         async with self._turn:
             if not self.is_open:
@@ -85,7 +87,10 @@ class Session(Statements):
             await connection.close(timeout=CLOSE_TIMEOUT_S)
 
     async def _connect(self) -> None:
-        connection = await dedicated_connection(self._url, application_name=self._name)
+        try:
+            connection = await dedicated_connection(self._url, application_name=self._name)
+        except Unavailable as exc:
+            raise self._away(exc.detail) from exc
         try:
             async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                 for name, value in self._settings.items():
@@ -95,7 +100,7 @@ class Session(Statements):
         except BaseException as exc:
             connection.terminate()
             if is_away(exc):
-                raise _away(exc) from exc
+                raise self._away(type(exc).__name__) from exc
             raise
         self._connection = connection
         self.epoch += 1
@@ -107,7 +112,7 @@ class Session(Statements):
         async with self._turn:
             connection = self._connection
             if connection is None or connection.is_closed():
-                raise Unavailable("database-unavailable", "The session has ended.", retry_after_s=1)
+                raise self._away("the session has ended")
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT_S):
                     return await getattr(connection, verb)(sql, *args)
@@ -120,8 +125,7 @@ class Session(Statements):
                 self._connection = None
                 if cancelled:
                     raise
-                raise _away(exc) from exc
+                raise self._away(type(exc).__name__) from exc
 
-
-def _away(exc: BaseException) -> Unavailable:
-    return Unavailable("database-unavailable", f"The database is away ({type(exc).__name__}).", retry_after_s=1)
+    def _away(self, why: str) -> Unavailable:
+        return Unavailable(self._away_code, why, retry_after_s=1)

@@ -74,23 +74,34 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     management_port: Annotated[int, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
     instance: Annotated[str, Setting("Name of this process among its kind; default: room and host name.")] = ""
     advertise_host: Annotated[
-        str, Setting("Address others reach this instance at; default: the host, or the one the registry is reached from.")
+        str,
+        Setting("Address others reach this instance at; default: the host, or the one the registry is reached from."),
     ] = ""
     pool_size: Annotated[int, Setting("Most connections this process opens to its database.")] = 4
     drain_s: Annotated[float, Setting("Longest wait for requests in flight when stopping.")] = 10.0
-    environment: Annotated[
-        Literal["dev", "prod"], Setting("dev allows the sandbox provider.", env="TRADEWIND_ENV")
-    ] = "prod"
+    environment: Annotated[Literal["dev", "prod"], Setting("dev allows the sandbox provider.", env="TRADEWIND_ENV")] = (
+        "prod"
+    )
     bus_url: Annotated[Secret | None, Setting("Event bus: a PostgreSQL connection string.", env="BUS_URL")] = None
-    valkey_url: Annotated[Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")] = None
+    valkey_url: Annotated[
+        Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")
+    ] = None
     mesh_url: Annotated[str, Setting("The mesh egress through which other services are called.", env="MESH_URL")] = ""
     registry_url: Annotated[str, Setting("Where instances register; empty: not at all.", env="REGISTRY_URL")] = ""
-    registry_token: Annotated[Secret | None, Setting("This room's identity at the registry.", env="REGISTRY_TOKEN")] = None
+    registry_token: Annotated[Secret | None, Setting("This room's identity at the registry.", env="REGISTRY_TOKEN")] = (
+        None
+    )
     jwks_url: Annotated[str, Setting("Public keys that access tokens are verified with.", env="JWKS_URL")] = ""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL")
+    ] = "info"
     log_format: Annotated[Literal["json", "text"], Setting("Form of the log lines.", env="LOG_FORMAT")] = "json"
-    otlp_endpoint: Annotated[str, Setting("OTLP/HTTP base URL traces go to; empty: nowhere.", env="OTEL_EXPORTER_OTLP_ENDPOINT")] = ""
-    trace_ratio: Annotated[float, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = 0.01
+    otlp_endpoint: Annotated[
+        str, Setting("OTLP/HTTP base URL traces go to; empty: nowhere.", env="OTEL_EXPORTER_OTLP_ENDPOINT")
+    ] = ""
+    trace_ratio: Annotated[float, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = (
+        0.01
+    )
 
 
 class DatabaseServiceSettings(ServiceSettings, frozen=True, kw_only=True):

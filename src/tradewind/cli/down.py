@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import Path
 
 import click
 import psutil
 
 from tradewind.stack.client import ask, awaited_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.leftovers import end_leftovers, wait_gone
 from tradewind.stack.state import State
 
 STOP_TIMEOUT_S = 60.0
@@ -24,8 +26,6 @@ def down(volumes: bool) -> None:
 
     Also after `kill -9` of `up` no process is left behind.
     """
-    from tradewind.stack import leftovers
-
     state = State.of(os.environ)
     if not state.exists:
         click.echo(f"nothing ran in {state.folder}")
@@ -37,10 +37,12 @@ def down(volumes: bool) -> None:
         _stop(state, record.pid)
         stopped = True
     try:
-        if ended := leftovers.end(state):
+        if ended := end_leftovers(state):
             click.echo(f"ended {ended} processes that were left behind")
         elif not stopped:
             click.echo(f"nothing ran in {state.folder}")
+        if (record := state.supervisor()) is not None:  # it had no time to tidy up
+            state.forget_run(Path(record.socket))
         if volumes:
             state.remove()
             click.echo(f"deleted {state.folder}")
@@ -50,7 +52,10 @@ def down(volumes: bool) -> None:
 
 def _stop(state: State, pid: int) -> None:
     """Ask the supervisor to stop and wait until it is gone; one that does not answer is killed."""
-    supervisor = psutil.Process(pid)
+    try:
+        supervisor = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
     deadline = time.monotonic() + STOP_TIMEOUT_S
     with contextlib.suppress(StackError, TimeoutError, OSError):
         for event in ask(state, timeout_s=STOP_TIMEOUT_S, verb="down"):

@@ -41,6 +41,12 @@ class Container:
     keeps_state: bool = False
 
 
+def every_container(rooms: Sequence[str]) -> list[Container]:
+    """All of them for `rooms`, the control plane among these, in the order in which they start."""
+    services = [room for room in rooms if room != CONTROL_PLANE]
+    return [migration(services), gateway(), *(service(room) for room in services), sandbox()]
+
+
 def gateway() -> Container:
     """The control plane with its Envoy."""
     return Container(

@@ -7,11 +7,11 @@ a managed engine, put its connection string into the file.
 from __future__ import annotations
 
 import secrets
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+from tradewind.chassis.ids import new_id
 from tradewind.chassis.signing import keys_file, new_signing_key
 from tradewind.deploy.containers import Container
 from tradewind.mesh.identity import room_token
@@ -22,13 +22,13 @@ PLATFORM_SECRET = "gateway_registry_secret"
 Look: TypeAlias = Callable[[str], str]
 """Gives the content of another secret, which is made if it has to be."""
 
-ENGINE_SECRETS = ("postgres_password", "valkey_password", "valkey_conf")
-"""What the engines that come with a deployment read."""
+ENGINE_SECRETS = ("postgres_password", "valkey_conf", "valkey_password")
+"""What the engines read, where they come with the deployment."""
 
 
 def secret_names(containers: Iterable[Container]) -> list[str]:
-    """Every secret that these containers read, sorted."""
-    return sorted({name for container in containers for name in container.environment.secret_names})
+    """Every secret that these containers and the engines read, sorted."""
+    return sorted({*ENGINE_SECRETS, *(name for container in containers for name in container.environment.secret_names)})
 
 
 def write_secrets(folder: Path, names: Iterable[str], rooms: Iterable[str]) -> list[str]:
@@ -43,7 +43,8 @@ def write_secrets(folder: Path, names: Iterable[str], rooms: Iterable[str]) -> l
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    _write(folder / ".gitignore", "*\n")
+    if not (ignored := folder / ".gitignore").exists():
+        _write(ignored, "*")
     recipes = _recipes(rooms)
     made: list[str] = []
 
@@ -104,7 +105,7 @@ def _random(_: Look) -> str:
 
 
 def _signing_keys(_: Look) -> str:
-    kid = str(uuid.uuid4())
+    kid = new_id()
     return keys_file(kid, [new_signing_key(kid)]).decode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 WIDTH = 120
+_MERGE = re.compile(r"^( *)'?<<'?: '(\*\w+)'$", re.MULTILINE)
 
 
 class Line(list[Any]):
@@ -38,9 +40,9 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """`value` as a YAML document, ending with a line break."""
+    """`value` as a YAML document, ending with a line break. `{"<<": "*name"}` merges what an anchor names."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=False)
-    return text
+    return _MERGE.sub(r"\1<<: \2", text)
 
 
 def indented(text: str, spaces: int = 2) -> str:

@@ -45,11 +45,7 @@ def edge_manager(settings: ListenerSettings, routes_from: Json) -> Json:
         routes_from,
         stripped,
         filters=[
-            extension(
-                "envoy.filters.http.header_mutation",
-                "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-                mutations=rate_limits.told_to_clients(),
-            ),
+            extension(rate_limits.TELLER_FILTER, rate_limits.TELLER_TYPE),
             _jwt_filter(settings.jwks_cluster),
             extension(rate_limits.FILTER, rate_limits.FILTER_TYPE, stat_prefix="edge_rate_limit"),
             {
@@ -91,9 +87,7 @@ def _manager(
     early = extension(
         "strip",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[
-            {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}} for prefix in stripped
-        ],
+        mutations=[{"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in stripped],
     )
     return extension(
         "envoy.filters.network.http_connection_manager",

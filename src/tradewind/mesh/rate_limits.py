@@ -1,7 +1,7 @@
 """Local rate limits of the edge, and the headers that tell clients about them.
 
 Each request has the class of its route (route metadata) and a client: the verified subject where there is one, the
-address otherwise. Envoy keeps one token bucket for each client and class. Its own `x-ratelimit-*` headers are then
+address otherwise. Envoy keeps one token bucket for each client and class; they start full when routes change. Its own `x-ratelimit-*` headers are then
 rewritten to the IETF names (draft-ietf-httpapi-ratelimit-headers: `RateLimit`, `RateLimit-Policy`).
 """
 
@@ -13,6 +13,9 @@ from tradewind.mesh.policy import Bucket, RateLimits
 
 FILTER = "envoy.filters.http.local_ratelimit"
 FILTER_TYPE = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+TELLER_FILTER = "envoy.filters.http.header_mutation"
+TELLER_TYPE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+TELLER_ROUTE_TYPE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
 SUBJECT_HEADER = "x-tradewind-subject"
 """Set by Envoy from the verified token for its own use, removed before the request leaves for a service."""
 
@@ -20,11 +23,9 @@ _METADATA = "tradewind"
 _UNLIMITED = {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s"}
 
 
-def route_metadata(rate: Rate, limits: RateLimits) -> Json:
-    """The metadata that gives a route its class; `window` is the parameter `w` of `RateLimit-Policy`, in seconds."""
-    windows = {limits.subject.window_s, limits.address.window_s} if rate == "default" else {limits.auth.window_s}
-    window = f";w={max(1, round(windows.pop()))}" if len(windows) == 1 else ""
-    return {"filter_metadata": {_METADATA: {"rate": rate, "window": window}}}
+def route_metadata(rate: Rate) -> Json:
+    """The metadata that gives a route its class."""
+    return {"filter_metadata": {_METADATA: {"rate": rate}}}
 
 
 def limiter(limits: RateLimits) -> Json:
@@ -78,20 +79,32 @@ def _descriptor(rate: Rate, keys: list[str], bucket: Bucket) -> Json:
     }
 
 
-def told_to_clients() -> Json:
-    """Response mutations that make `RateLimit` and `RateLimit-Policy` of Envoy's own headers.
+def told_to_clients(rate: Rate, limits: RateLimits) -> Json:
+    """Response mutations of a route that make `RateLimit` and `RateLimit-Policy` of Envoy's own headers.
 
-    A request that never came to the limiter (refused before it, or class `none`) has none of Envoy's headers: the
-    first step then adds nothing, an empty value being left out, and the second overwrites only what the first added.
+    A request that was refused before it came to the limiter has none of Envoy's headers: the first step then adds
+    nothing, an empty value being left out, and the second overwrites only what the first added.
     """
     remaining, reset, limit = (f"%RESPONSE_HEADER(x-ratelimit-{name})%" for name in ("remaining", "reset", "limit"))
-    rate, window = (f"%METADATA(ROUTE:{_METADATA}:{name})%" for name in ("rate", "window"))
-    return {
-        "response_mutations": [
-            {"append": set_header("ratelimit", remaining)},
-            {"append": set_header("ratelimit", f'"{rate}";r={remaining};t={reset}', "OVERWRITE_IF_EXISTS")},
-            {"append": set_header("ratelimit-policy", limit)},
-            {"append": set_header("ratelimit-policy", f'"{rate}";q={limit}{window}', "OVERWRITE_IF_EXISTS")},
-            {"remove_on_match": {"key_matcher": {"prefix": "x-ratelimit-"}}},
-        ]
-    }
+    return any_of(
+        TELLER_ROUTE_TYPE,
+        mutations={
+            "response_mutations": [
+                {"append": set_header("ratelimit", remaining)},
+                {"append": set_header("ratelimit", f'"{rate}";r={remaining};t={reset}', "OVERWRITE_IF_EXISTS")},
+                {"append": set_header("ratelimit-policy", limit)},
+                {
+                    "append": set_header(
+                        "ratelimit-policy", f'"{rate}";q={limit}{_window(rate, limits)}', "OVERWRITE_IF_EXISTS"
+                    )
+                },
+                *({"remove": f"x-ratelimit-{name}"} for name in ("limit", "remaining", "reset")),
+            ]
+        },
+    )
+
+
+def _window(rate: Rate, limits: RateLimits) -> str:
+    """The parameter `w` (seconds in which the quota comes back), where subjects and addresses have the same."""
+    windows = {limits.subject.window_s, limits.address.window_s} if rate == "default" else {limits.auth.window_s}
+    return f";w={max(1, round(windows.pop()))}" if len(windows) == 1 else ""

@@ -98,9 +98,9 @@ def _edge_path(path: Path, limits: RateLimits) -> Iterable[Json]:
         timeout_s = 0.0 if target.route.stream else target.route.timeout_s + policy.edge_grace_s
         base = {
             "name": f"{method} {target.template}",
-            "metadata": rate_limits.route_metadata(target.route.rate, limits),
+            "metadata": rate_limits.route_metadata(target.route.rate),
             "decorator": {"operation": f"{method} {target.template}", "propagate": False},
-            "typed_per_filter_config": _edge_filters(target),
+            "typed_per_filter_config": _edge_filters(target, limits),
         }
         for headers, repeatable in _splits(method, target.route.idempotent):
             action = _forward(target.service, policy, timeout_s, timeout_s * policy.retries.try_share, repeatable)
@@ -121,13 +121,15 @@ def _splits(method: Method, idempotent: bool) -> Iterable[tuple[list[Json], bool
     yield [method_is(method)], False
 
 
-def _edge_filters(target: Target) -> Json:
+def _edge_filters(target: Target, limits: RateLimits) -> Json:
     filters: Json = {}
     if target.route.access == "public":
         # Disabled, not optional: a stale token sent along must not stop somebody from logging in.
         filters[JWT_FILTER] = any_of(_JWT_ROUTE, disabled=True)
     elif target.route.access == "optional":
         filters[JWT_FILTER] = any_of(_JWT_ROUTE, requirement_name=TOKEN_OPTIONAL)
+    if target.route.rate != "none":
+        filters[rate_limits.TELLER_FILTER] = rate_limits.told_to_clients(target.route.rate, limits)
     if not target.route.stream:
         # A body is read whole before a service sees it: a slow sender holds Envoy's memory, not a worker, and the
         # request can be sent again. The field cannot be 0, which for Envoy would mean unset.

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tradewind.stack import envoy, leftovers, unprivileged, valkey
+from tradewind.stack import envoy, unprivileged, valkey
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.leftovers import find_leftovers
 from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.postgres import find_binaries
 from tradewind.stack.settings import read_settings
@@ -128,7 +129,7 @@ def _memory() -> Finding:
 def _left_behind(state: State) -> Finding:
     if running_supervisor(state) is not None or not state.exists:
         return Finding("leftovers", ok=True, detail="none")
-    found = leftovers.find(state)
+    found = find_leftovers(state)
     if not found:
         return Finding("leftovers", ok=True, detail="none")
     pids = ", ".join(str(process.pid) for process in found)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 import psutil
 
-from tradewind.stack import events, leftovers
+from tradewind.stack import events
 from tradewind.stack.administrator import Administrator, administrator, remember
 from tradewind.stack.control import Announcer, ControlDoor
 from tradewind.stack.events import Event
+from tradewind.stack.leftovers import end_leftovers
 from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.settings import StackSettings
 from tradewind.stack.state import State, SupervisorRecord
@@ -51,7 +52,7 @@ class Host:
             lock.release()
 
     async def _run(self, *, fresh: bool) -> int:
-        if ended := leftovers.end(self._state):
+        if ended := end_leftovers(self._state):
             self._announce(events.notice(f"ended {ended} processes that a crashed stack had left here"))
         if fresh:
             self._state.wipe()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from typing import Any, Literal
 import psutil
 
 from tradewind.stack.errors import StackError
-from tradewind.stack.gate import GATE
+from tradewind.stack.gate import GATE, Gate
 from tradewind.stack.process import Child, spawn
 from tradewind.stack.unit import Launch, Unit
 
@@ -67,10 +66,12 @@ class Instance:
         until_met: Callable[[Sequence[str]], Awaitable[None]],
         unmet: Callable[[Sequence[str]], list[str]],
         changed: Callable[[Instance, Death | None], None],
+        predecessor: Instance | None = None,
     ) -> None:
         """`unmet` says which of the named units are not ready yet, `until_met` returns once they all are.
 
-        `changed` hears of each change of state; together with a Death when the process ended by itself.
+        `changed` hears of each change of state; together with a Death when the process ended by itself. `predecessor`
+        is the instance this one replaces while it still runs; see `inherit`.
         """
         self.unit = unit
         self.slot = slot
@@ -81,8 +82,13 @@ class Instance:
         self.launch: Launch | None = None
         self.log = log
         self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+        """Whether it was stopped and is gone."""
         self.created = 0.0
         """Start time of the process, seconds since the epoch."""
+        self.loaded = asyncio.Event()
+        """Whether a process that was started early has loaded its code."""
+        self._predecessor = predecessor
         self._until_met = until_met
         self._unmet = unmet
         self._changed = changed
@@ -104,6 +110,21 @@ class Instance:
         """Begin; returns at once."""
         self._task = asyncio.create_task(self._live(), name=self.identity)
 
+    def inherit(self) -> None:
+        """The predecessor is gone: this is the slot's process from now on."""
+        self._predecessor = None
+
+    async def retire(self) -> None:
+        """Let it end by itself, as its successor has told it to; `stop` it after its grace time."""
+        self._stopping.set()
+        self._set("draining")
+        self.ready.clear()
+        if self._child is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.unit.grace_s):
+                    await self._child.wait()
+        await self.stop()
+
     async def stop(self) -> None:
         """End it: the unit's stop signal, SIGKILL after its grace time. Returns when it is gone."""
         self._stopping.set()
@@ -114,6 +135,7 @@ class Instance:
             await child.stop(self.unit.stop_signal, grace_s=self.unit.grace_s)
         if self._task is not None:
             await self._task
+        self.ended.set()
         self._set("stopped")
 
     def kill(self) -> None:
@@ -141,8 +163,8 @@ class Instance:
     async def _run_once(self) -> int:
         """Start the process and stay with it until it ends; return its exit status (127: it could not be started)."""
         try:
-            launch = self.launch = self.unit.launch(self.identity)
-            if self.restarts == 0 and self._unmet(self.unit.needs):
+            launch = self.launch = self._plan()
+            if self.restarts == 0 and self._must_wait():
                 await self._start_early(launch)
             if self.pid is None and not self._stopping.is_set():
                 await launch.prepare()
@@ -164,6 +186,15 @@ class Instance:
         self.ready.clear()
         return code
 
+    def _plan(self) -> Launch:
+        if self._predecessor is not None and self.unit.succeed is not None:
+            return self.unit.succeed(self.identity, self._predecessor.identity)
+        return self.unit.launch(self.identity)
+
+    def _must_wait(self) -> bool:
+        """Whether a need is not met, or the predecessor has to go first."""
+        return bool(self._unmet(self.unit.needs)) or (self._predecessor is not None and not self.unit.overlaps)
+
     def _note(self, error: Exception) -> None:
         """Put into the log of the process why it could not be started."""
         why = str(error) if isinstance(error, OSError | StackError) else "".join(traceback.format_exception(error))
@@ -177,21 +208,28 @@ class Instance:
         """
         self._set("waiting")
         if not launch.gated:
-            await self._until_ready(self.unit.needs)
+            self.loaded.set()
+            await self._until_turn()
             return
-        await self._until_ready(self.unit.loads_after)
+        await self._first_of(self._until_met(self.unit.loads_after))
         if self._stopping.is_set():
             return
-        read_end, write_end = os.pipe()
+        gate = Gate()
         try:
-            self._spawn(launch, gate=read_end)
-            os.close(read_end)
-            await self._until_ready(self.unit.needs)
+            self._spawn(launch, gate.descriptor)
+            gate.handed_over()
+            await self._first_of(gate.loaded())
+            self.loaded.set()
+            await self._until_turn()
             if not self._stopping.is_set():
-                with contextlib.suppress(BrokenPipeError):  # it died waiting; the caller sees that
-                    os.write(write_end, b"1")
+                gate.open()
         finally:
-            os.close(write_end)
+            gate.close()
+
+    async def _until_turn(self) -> None:
+        await self._first_of(self._until_met(self.unit.needs))
+        if self._predecessor is not None and not self.unit.overlaps:
+            await self._first_of(self._predecessor.ended.wait())
 
     def _spawn(self, launch: Launch, gate: int | None = None) -> None:
         self._child = spawn(
@@ -207,10 +245,10 @@ class Instance:
             self.created = time.time()
         self._changed(self, None)
 
-    async def _until_ready(self, needs: Sequence[str]) -> None:
-        """Wait for what is needed, for a stop, or for the death of a process that waits at its gate."""
+    async def _first_of(self, awaited: Coroutine[Any, Any, object]) -> None:
+        """Wait for `awaited`, for a stop, or for the death of a process that waits at its gate."""
         waits: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(self._until_met(needs)),
+            asyncio.ensure_future(awaited),
             asyncio.ensure_future(self._stopping.wait()),
         ]
         if self._child is not None:
@@ -225,7 +263,7 @@ class Instance:
         well_since: float | None = None
         began = time.monotonic()
         while True:
-            ok = await launch.ready(child.pid)
+            ok = await _asked(launch, child.pid)
             if self._stopping.is_set():
                 return
             if ok and well_since is None:
@@ -245,3 +283,11 @@ class Instance:
         if state != self.state or death is not None:
             self.state = state
             self._changed(self, death)
+
+
+async def _asked(launch: Launch, pid: int) -> bool:
+    """Whether the process says it is ready; a question that cannot be asked counts as no."""
+    try:
+        return await launch.ready(pid)
+    except Exception:
+        return False

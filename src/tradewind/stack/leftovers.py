@@ -25,7 +25,7 @@ _SAME_START_S = 1.5
 """psutil derives start times from a boot time that it may round anew in each process."""
 
 
-def find(state: State) -> list[psutil.Process]:
+def find_leftovers(state: State) -> list[psutil.Process]:
     """Running processes of this state folder, without us, the supervisor and our ancestors."""
     recorded = {record.pid: record.created for record in state.processes()}
     ourselves = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -36,15 +36,19 @@ def find(state: State) -> list[psutil.Process]:
     ]
 
 
-def end(state: State) -> int:
-    """End what `find` finds: PostgreSQL is asked for a fast shutdown, the rest is killed. Return how many there were.
+def end_leftovers(state: State) -> int:
+    """End what `find_leftovers` finds: PostgreSQL is asked for a fast shutdown, the rest is killed. Return how many there were.
 
     Blocking, at most 8 s.
     """
-    found = find(state)
+    found = find_leftovers(state)
+    postmasters = {process.pid for process in found if _is_postmaster(process)}
     for process in found:
         with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGINT if _is_postmaster(process) else signal.SIGKILL)
+            if process.pid in postmasters:
+                process.send_signal(signal.SIGINT)
+            elif process.ppid() not in postmasters:  # a postmaster ends its backends itself
+                process.kill()
     deadline = time.monotonic() + _FAST_S
     left = found
     while left and time.monotonic() < deadline:

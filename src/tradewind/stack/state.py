@@ -141,7 +141,7 @@ class State:
     def forget_run(self, socket: Path) -> None:
         """Remove what only speaks of a running stack."""
         socket.unlink(missing_ok=True)
-        if socket.parent != self.folder:
+        if socket.parent != self.folder and socket.parent.exists():
             socket.parent.rmdir()
         for name in ("supervisor.json", "processes.json", "ports.json"):
             (self.folder / name).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from tradewind.stack.state import ProcessRecord, State
 from tradewind.stack.unit import MAX_INSTANCES, Unit, stop_order
 
 ROLL_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 10.0
 SERVING_POLL_S = 0.03
 HOUSEKEEPING_S = 2.0
 
@@ -107,12 +108,7 @@ class Supervisor:
         unit = chosen[0].unit
         async with self._busy[unit.name]:
             for instance in chosen:
-                if unit.rolling:
-                    await self._roll(instance)
-                else:
-                    await instance.stop()
-                    fresh = self._open_slot(unit, instance.slot)
-                    await self._until_ready(fresh)
+                await (self._roll(instance) if unit.overlaps else self._swap(instance))
         return [instance.slot for instance in chosen]
 
     async def scale(self, name: str, wanted: int) -> None:
@@ -120,7 +116,7 @@ class Supervisor:
         unit = self._units.get(name)
         if unit is None or unit.room is None:
             raise StackError(f"there is no room {name!r}", f"rooms: {', '.join(self._rooms())}")
-        if not unit.rolling:
+        if not unit.overlaps:
             raise StackError(f"{name} runs once", "it is the control plane; scale the rooms behind it")
         if not 0 <= wanted <= MAX_INSTANCES:
             raise StackError(f"{name}={wanted} is out of range", f"0 to {MAX_INSTANCES} instances")
@@ -141,7 +137,7 @@ class Supervisor:
 
     def _open_slot(self, unit: Unit, slot: str) -> Instance:
         generation = self._generations[slot] = self._generations.get(slot, 0) + 1
-        identity = slot if generation == 1 or not unit.rolling else f"{slot}-{generation}"
+        identity = slot if generation == 1 or not unit.overlaps else f"{slot}-{generation}"
         instance = Instance(
             unit,
             slot,
@@ -150,27 +146,43 @@ class Supervisor:
             until_met=self._until_met,
             unmet=self._unmet,
             changed=self._changed,
+            predecessor=self._slots.get(slot),
         )
-        if slot in self._slots and unit.rolling:
+        if slot in self._slots:
             self._arriving[identity] = instance
         else:
             self._slots[slot] = instance
         instance.start()
         return instance
 
+    def _take_over(self, new: Instance) -> None:
+        """Give the slot to its new process; the old one is gone."""
+        self._arriving.pop(new.identity, None)
+        self._slots[new.slot] = new
+        new.inherit()
+        self._write_down()
+
     async def _roll(self, old: Instance) -> None:
         """Start the replacement, wait until it takes requests, drain the old one, and give the slot to the new one."""
         new = self._open_slot(old.unit, old.slot)
         try:
             await self._until_ready(new)
-            await old.stop()
+            await (old.stop() if old.unit.succeed is None else old.retire())
         except BaseException:
             del self._arriving[new.identity]
             await new.stop()
             raise
-        del self._arriving[new.identity]
-        self._slots[old.slot] = new
-        self._write_down()
+        self._take_over(new)
+
+    async def _swap(self, old: Instance) -> None:
+        """Let the new process load its code, stop the old one, and only then let the new one start."""
+        new = self._open_slot(old.unit, old.slot)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
+                await new.loaded.wait()
+        await old.stop()
+        self._take_over(new)
+        await self._until_ready(new)
 
     async def _until_ready(self, instance: Instance) -> None:
         waited = asyncio.ensure_future(instance.ready.wait())

@@ -229,7 +229,7 @@ class Topology:
             loads_after=("postgres",),  # so that its start is not slowed by all rooms loading at once
             needs=("postgres", "prepare", "valkey", "envoy", *ROOM_NEEDS.get(room, ())),
             instances=self._settings.scale.get(room, 1),
-            rolling=True,
+            overlaps=True,
             grace_s=DRAIN_GRACE_S,
         )
 

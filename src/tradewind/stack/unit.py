@@ -41,8 +41,9 @@ class Unit:
     """An engine (`room` None), a room, or a task that runs once (`once`) and is done when it exits with 0.
 
     `needs` are ready before it starts, and are stopped after it; a gated launch starts to load once `loads_after` are
-    ready. A `rolling` unit's instances are numbered, may be several, and a new one takes over before the old one stops.
-    `drain` runs at the very start of a shutdown. `kill_signal` is for a stop in a hurry, `death_signal` comes from the
+    ready. Where `overlaps`, a restart starts the new process beside the old one and stops that once the new one is ready;
+    elsewhere the old one goes first. With `succeed` (identity of the new, of the old) the new one takes over from the old
+    by itself and tells it to leave. Only rooms that overlap can be scaled. `drain` runs at the very start of a shutdown. `kill_signal` is for a stop in a hurry, `death_signal` comes from the
     kernel when the supervisor dies.
     """
 
@@ -53,7 +54,8 @@ class Unit:
     room: str | None = None
     instances: int = 1
     once: bool = False
-    rolling: bool = False
+    overlaps: bool = False
+    succeed: Callable[[str, str], Launch] | None = None
     stop_signal: int = signal.SIGTERM
     kill_signal: int = signal.SIGKILL
     death_signal: int = signal.SIGKILL

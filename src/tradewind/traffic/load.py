@@ -83,6 +83,8 @@ class Orders:
     async def place(self) -> None:
         """Place one order; a success is durable and listed in `placed`."""
         shopper = self._random.choice(self._shoppers)
-        lines = [(sku, self._random.randint(1, 3)) for sku in self._random.sample(self._skus, self._random.randint(1, 3))]
+        lines = [
+            (sku, self._random.randint(1, 3)) for sku in self._random.sample(self._skus, self._random.randint(1, 3))
+        ]
         order = await self._shop.place_order(shopper, lines, "pm_card_visa", key=new_id())
         self.placed.append((shopper, order["id"]))

@@ -110,7 +110,9 @@ async def _is_told(shop: Shop, shopper: Shopper, say: Say) -> None:
 async def _figures(shop: Shop, admin: str, say: Say) -> None:
     body = (await shop.call("GET", "/v1/analytics/summary", token=admin)).body
     for row in body["items"]:
-        say(f"analytics   {row['currency']}: {row['orders']} orders, gross {row['gross']}, net {row['net']} (minor units)")
+        say(
+            f"analytics   {row['currency']}: {row['orders']} orders, gross {row['gross']}, net {row['net']} (minor units)"
+        )
 
 
 def _money(money: dict[str, object]) -> str:

@@ -29,9 +29,9 @@ from tradewind.chassis.errors import (
 from tradewind.chassis.http.api import Api, Operation
 from tradewind.chassis.http.binding import Binder
 from tradewind.chassis.http.values import Call, Reply
+from tradewind.chassis.idempotency import Answer
 from tradewind.chassis.identity import Caller
 from tradewind.chassis.ids import new_id
-from tradewind.chassis.idempotency import Answer
 from tradewind.chassis.metrics import Metrics, RouteTimer
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, remaining_s, use_request
@@ -299,7 +299,7 @@ def _internal_error(request_id: str) -> Response:
     return Response(_JSON.encode(document), 500, media_type=PROBLEM_MEDIA_TYPE)
 
 
-async def _no_such_route(request: Request, exc: Exception) -> Response:
+async def _no_such_route(request: Request, _exc: Exception) -> Response:
     return render_problem(NotFound("not-found", "There is nothing at this path."), _request_id(request))
 
 

@@ -114,9 +114,7 @@ def _parameters(operation: Operation, signature: Signature, schema_of: dict[str,
         schema = dict(schema_of[repr(parameter.kind)])
         if not parameter.required and parameter.default is not None:
             schema["default"] = parameter.default
-        found.append(
-            {"name": parameter.name, "in": parameter.where, "required": parameter.required, "schema": schema}
-        )
+        found.append({"name": parameter.name, "in": parameter.where, "required": parameter.required, "schema": schema})
     if signature.paged:
         limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
         found.append({"name": "limit", "in": "query", "required": False, "schema": limit})

@@ -74,7 +74,7 @@ class Subscription(Protocol):
         """The next messages of the partitions we own, except of those in `skip`; empty after `timeout_s`.
 
         Raises:
-            Unavailable: the bus is away; call again later.
+            Unavailable: `bus-unavailable`; call again later.
         """
         ...
 
@@ -82,7 +82,7 @@ class Subscription(Protocol):
         """Keep, for the whole group, that everything below these offsets is done. A position never goes back.
 
         Raises:
-            Unavailable: the bus is away. Nothing is lost: what was not committed is delivered again.
+            Unavailable: `bus-unavailable`. Nothing is lost: what was not committed is delivered again.
         """
         ...
 
@@ -102,7 +102,7 @@ class Transport(Protocol):
         """Append messages; returns once all of them are durable. After an error some of them may be.
 
         Raises:
-            Unavailable: the bus is away.
+            Unavailable: `bus-unavailable`.
         """
         ...
 
@@ -110,7 +110,7 @@ class Transport(Protocol):
         """Join `group` as a reader of `topics`; topics that do not exist yet are made.
 
         Raises:
-            Unavailable: the bus is away.
+            Unavailable: `bus-unavailable`.
         """
         ...
 

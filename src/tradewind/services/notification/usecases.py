@@ -101,8 +101,7 @@ async def send_due_mails(parts: Parts) -> None:
         try:
             async with parts.mailer.session() as session:
                 for mail in mails:
-                    if await _send(parts, session, mail):
-                        sent.append(mail.notification_id)
+                    sent += [mail.notification_id] if await _send(parts, session, mail) else []
         except Unavailable as exc:
             waiting = [mail for mail in mails if mail.notification_id not in sent]
             for mail in waiting:

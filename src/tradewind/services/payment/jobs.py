@@ -9,7 +9,7 @@ from tradewind.services.payment import usecases
 from tradewind.services.payment.parts import Parts
 
 RECONCILE_EVERY_S = 1.0
-FORGET_EVERY_S = 600.0
+FORGET_EVERY_S = 60.0
 
 
 def jobs(_parts: Parts) -> Sequence[Job[Parts]]:

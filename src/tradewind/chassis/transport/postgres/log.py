@@ -66,7 +66,9 @@ class PostgresTransport:
         self._new_partitions = partitions
         self._retention_s = retention_s
         self._partitions: dict[str, int] = {}
-        self._session = Session(url, application_name=application_name, settings={"idle_session_timeout": "0"})
+        self._session = Session(
+            url, application_name=application_name, settings={"idle_session_timeout": "0"}, away="bus-unavailable"
+        )
         self._grown: set[str] = set()
         self._announcer = Debounced(self._announce, gap_s=NOTIFY_GAP_S)
 

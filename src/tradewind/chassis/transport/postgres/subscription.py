@@ -65,6 +65,7 @@ class PostgresSubscription:
             listen={APPENDED: self._on_appended, MEMBERS: self._on_members},
             # A commit of positions that is lost in a crash only means that messages come again.
             settings={"synchronous_commit": "off"},
+            away="bus-unavailable",
         )
         self._shares = Shares(self._session, {class_: partitions for class_, (_, partitions) in classes.items()})
         self._epoch = 0

@@ -81,10 +81,6 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
         """The account it is taken from."""
         return RULES[self.cause][1]
 
-    def legs(self) -> tuple[tuple[Account, int], tuple[Account, int]]:
-        """Its two entries, debits positive, credits negative."""
-        return (self.debit, self.amount.amount_minor), (self.credit, -self.amount.amount_minor)
-
 
 def book(cause: Cause, cause_id: str, payment_id: str, amount: Money) -> Booking | None:
     """The booking of a movement; nothing moved, nothing booked.

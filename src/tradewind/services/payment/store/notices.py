@@ -42,21 +42,19 @@ _FORGET = """
 """
 
 
-async def record(database: Database, provider: str, heard: Sequence[Notice]) -> int:
-    """Remember webhooks and make what the new ones are about due; returns how many were new."""
-    return int(
-        await database.value(
-            _RECORD,
-            provider,
-            [notice.event_id for notice in heard],
-            [notice.type for notice in heard],
-            [notice.attempt_id for notice in heard],
-            [notice.refund_id for notice in heard],
-            ASK_IN_S,
-        )
+async def record(database: Database, provider: str, heard: Sequence[Notice]) -> None:
+    """Remember webhooks and make what the new ones are about due."""
+    await database.execute(
+        _RECORD,
+        provider,
+        [notice.event_id for notice in heard],
+        [notice.type for notice in heard],
+        [notice.attempt_id for notice in heard],
+        [notice.refund_id for notice in heard],
+        ASK_IN_S,
     )
 
 
-async def forget(database: Database, older_than_days: int) -> int:
-    """Delete old webhooks, a bounded number a call; returns how many."""
-    return int((await database.execute(_FORGET, older_than_days, FORGET_MOST)).split()[-1])
+async def forget(database: Database, older_than_days: int) -> bool:
+    """Delete old webhooks, a bounded number a call; returns whether there may be more."""
+    return int((await database.execute(_FORGET, older_than_days, FORGET_MOST)).split()[-1]) == FORGET_MOST

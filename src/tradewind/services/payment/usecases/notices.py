@@ -9,7 +9,8 @@ from tradewind.services.payment.domain.work import Notice
 from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.store import notices
 
-KEEP_DAYS = 30
+KEEP_DAYS = 7
+FORGET_BITES = 10
 
 
 async def hear_provider(parts: Parts, provider: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -31,4 +32,6 @@ async def record_notices(parts: Parts, heard: Sequence[Notice]) -> None:
 
 async def forget_notices(parts: Parts) -> None:
     """Delete webhooks older than any provider repeats them."""
-    await notices.forget(parts.database, KEEP_DAYS)
+    for _ in range(FORGET_BITES):
+        if not await notices.forget(parts.database, KEEP_DAYS):
+            return

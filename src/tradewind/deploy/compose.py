@@ -1,0 +1,241 @@
+"""docker-compose.yml: the engines, the control plane with its Envoy, the rooms, and in dev what stands in for the world.
+
+Only the public edge has a port on the host. Networks keep apart who need not meet: `data` has the engines, `mesh` the
+rooms and the control plane, `edge` leads outside; the first two lead nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tradewind.deploy import containers
+from tradewind.deploy.containers import Container
+from tradewind.deploy.environment import EDGE_PORT, GATEWAY, SANDBOX, STATE_FOLDER, Adjustable
+from tradewind.deploy.secret_files import secret_names
+from tradewind.deploy.yaml_text import Line, comment, dump, indented
+from tradewind.stack.rooms import CONTROL_PLANE
+
+SECRETS_AT = "/run/secrets"
+DEV = "dev"
+"""The profile of what stands in for the world."""
+
+POSTGRES_IMAGE = "postgres:18"
+VALKEY_IMAGE = "valkey/valkey:9"
+MAILPIT_IMAGE = "axllent/mailpit:v1.27"
+
+_HEADER = """\
+The whole platform in containers. Written by `tradewind render compose --write .`, and a test holds it to that.
+
+  tradewind render compose --secrets secrets       passwords and keys, made once, a file each
+  TRADEWIND_ENV=dev docker compose --profile dev up --build --detach --wait
+  curl http://localhost:8080/v1/products
+  docker compose up --detach --no-recreate --scale order-service=3
+
+The profile `dev` adds a payment provider's stand-in and a mailbox. More in docs/operating/deploy.md."""
+
+_NETWORKS = """\
+networks:
+  # The door, and the world outside.
+  edge:
+  # The rooms and the control plane.
+  mesh: { internal: true }
+  # The engines.
+  data: { internal: true }
+"""
+
+_SERVICE = {
+    "image": f"${{TRADEWIND_IMAGE:-{containers.IMAGE}:{containers.image_version()}}}",
+    "build": ".",
+    "restart": "unless-stopped",
+    "read_only": True,
+    "tmpfs": Line(["/tmp"]),  # noqa: S108
+    "cap_drop": Line(["ALL"]),
+    "security_opt": Line(["no-new-privileges:true"]),
+    "stop_grace_period": f"{containers.STOP_GRACE_S}s",
+}
+"""What all containers of our image have in common."""
+
+_HEALTHY: Mapping[str, Any] = {"condition": "service_healthy"}
+_DONE: Mapping[str, Any] = {"condition": "service_completed_successfully"}
+
+_TALKS_TO_THE_WORLD = ("payment", "notification")
+"""Rooms that call somebody outside."""
+
+
+def compose_file(rooms: Sequence[str]) -> str:
+    """The text of docker-compose.yml for `rooms`, the control plane among them."""
+    every = containers.every_container(rooms)
+    services = [container for container in every if container.room and container.room != CONTROL_PLANE]
+    shared = _shared_environment(services)
+    gateway, migrate, sandbox = containers.gateway(), every[0], containers.sandbox()
+    blocks = [
+        _block("postgres", _postgres(), "A database a room, and one for the event bus; `migrate` makes them."),
+        _block("valkey", _valkey(), "The cache. Without it everything works, slower."),
+        _block("migrate", _migrate(migrate), "Databases, roles and migrations; then it is done."),
+        _block(
+            gateway.name,
+            _gateway(gateway),
+            "Control plane and Envoy. 8080 is the public door, the only one; through 8081 services call each other;\n"
+            "8082 is registry and xDS, 8000 keys and documentation, 9000 probes and metrics.",
+        ),
+        *(_block(service.name, _room(service, shared)) for service in services),
+        _block(sandbox.name, _sandbox(sandbox), "Behaves like a payment provider and moves no money: dev only."),
+        _block("mailpit", _mailpit(), "Catches all mail: dev only."),
+    ]
+    volumes = ["postgres", *(container.name for container in every if container.keeps_state)]
+    return "\n".join(
+        [
+            comment(_HEADER) + dump({"name": "tradewind"}),
+            "x-service: &service\n" + indented(dump(_SERVICE)),
+            "x-room: &room\n" + indented(dump({"<<": "*service", **_of_every_room()})),
+            "x-environment: &environment\n" + indented(dump(shared)),
+            "services:\n" + "\n".join(blocks),
+            _NETWORKS,
+            "volumes:\n" + "".join(f"  {name}:\n" for name in volumes),
+            "secrets:\n" + "".join(_secret(name) for name in secret_names(every)),
+        ]
+    )
+
+
+def _block(name: str, service: Mapping[str, Any], said: str = "") -> str:
+    return indented((comment(said) if said else "") + f"{name}:\n" + indented(dump(service)))
+
+
+def _secret(name: str) -> str:
+    return f'  {name}: {{ file: "${{TRADEWIND_SECRETS:-./secrets}}/{name}" }}\n'
+
+
+def _environment(container: Container) -> dict[str, str]:
+    return {
+        name: f"${{{name}:-{value.default}}}" if isinstance(value, Adjustable) else value
+        for name, value in container.environment.mounted(SECRETS_AT).items()
+    }
+
+
+def _shared_environment(services: Sequence[Container]) -> dict[str, str]:
+    """What all services read alike."""
+    first, *others = [_environment(service) for service in services]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+
+
+def _of_every_room() -> dict[str, Any]:
+    return {
+        "networks": Line(["mesh", "data"]),
+        "depends_on": {"migrate": _DONE, "valkey": _HEALTHY, GATEWAY: _HEALTHY},
+        "deploy": _limits(containers.ROOM_MEMORY_MB),
+    }
+
+
+def _room(container: Container, shared: Mapping[str, str]) -> dict[str, Any]:
+    own = {name: value for name, value in _environment(container).items() if name not in shared}
+    service: dict[str, Any] = {
+        "<<": "*room",
+        "command": Line(container.command),
+        "environment": {"<<": "*environment", **own},
+        "secrets": container.environment.secret_names,
+    }
+    if container.room in _TALKS_TO_THE_WORLD:
+        service["networks"] = Line(["mesh", "data", "edge"])
+    if container.room == "payment":
+        # Outside of dev there is no stand-in, and payment is to start all the same.
+        waits = {**_of_every_room()["depends_on"], SANDBOX: {**_HEALTHY, "required": False}}
+        service["depends_on"] = waits
+    return service
+
+
+def _gateway(container: Container) -> dict[str, Any]:
+    return {
+        "<<": "*service",
+        "command": Line(container.command),
+        "ports": [f"${{TRADEWIND_PORT:-{EDGE_PORT}}}:{EDGE_PORT}"],
+        "environment": _environment(container),
+        "secrets": container.environment.secret_names,
+        "volumes": [f"{container.name}:{STATE_FOLDER}"],
+        "networks": Line(["edge", "mesh"]),
+        "deploy": _limits(container.memory_mb),
+    }
+
+
+def _migrate(container: Container) -> dict[str, Any]:
+    return {
+        "<<": "*service",
+        "command": Line(container.command),
+        "restart": "on-failure:3",
+        "environment": _environment(container),
+        "secrets": container.environment.secret_names,
+        "healthcheck": {"disable": True},
+        "networks": Line(["data"]),
+        "depends_on": {"postgres": _HEALTHY},
+        "deploy": _limits(container.memory_mb),
+    }
+
+
+def _sandbox(container: Container) -> dict[str, Any]:
+    return {
+        "<<": "*service",
+        "profiles": Line([DEV]),
+        "entrypoint": Line(container.command),
+        "environment": _environment(container),
+        "secrets": container.environment.secret_names,
+        "volumes": [f"{container.name}:{STATE_FOLDER}"],
+        "healthcheck": {"test": ["CMD", *containers.SANDBOX_PROBE]},
+        "networks": Line(["edge"]),
+        "deploy": _limits(container.memory_mb),
+    }
+
+
+def _postgres() -> dict[str, Any]:
+    return {
+        "image": POSTGRES_IMAGE,
+        "restart": "unless-stopped",
+        "command": [
+            "postgres",
+            "--max_connections=300",
+            "--idle_in_transaction_session_timeout=10s",
+            "--shared_preload_libraries=pg_stat_statements",
+        ],
+        "environment": {"POSTGRES_PASSWORD_FILE": f"{SECRETS_AT}/postgres_password"},
+        "secrets": ["postgres_password"],
+        "volumes": ["postgres:/var/lib/postgresql"],
+        # By TCP: while the image prepares a new data folder, its server answers on the socket only.
+        "healthcheck": _check("CMD", "pg_isready", "--host=127.0.0.1", "--username=postgres"),
+        "shm_size": "256m",
+        "stop_grace_period": "60s",
+        "networks": Line(["data"]),
+        "deploy": _limits(1024),
+    }
+
+
+def _valkey() -> dict[str, Any]:
+    ask = f'VALKEYCLI_AUTH="$$(cat {SECRETS_AT}/valkey_password)" valkey-cli ping | grep -q PONG'
+    return {
+        "image": VALKEY_IMAGE,
+        "restart": "unless-stopped",
+        "command": [
+            "valkey-server", f"{SECRETS_AT}/valkey_conf",
+            "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru", "--save", "",
+        ],
+        "secrets": ["valkey_conf", "valkey_password"],
+        "healthcheck": _check("CMD-SHELL", ask),
+        "networks": Line(["data"]),
+        "deploy": _limits(256),
+    }  # fmt: skip
+
+
+def _mailpit() -> dict[str, Any]:
+    return {
+        "image": MAILPIT_IMAGE,
+        "profiles": Line([DEV]),
+        "restart": "unless-stopped",
+        "networks": Line(["edge"]),
+        "deploy": _limits(128),
+    }
+
+
+def _check(*test: str) -> dict[str, Any]:
+    return {"test": Line(test), "interval": "2s", "timeout": "3s", "retries": 30}
+
+
+def _limits(memory_mb: int) -> dict[str, Any]:
+    return {"resources": {"limits": {"memory": f"{memory_mb}M"}}}
