@@ -31,14 +31,14 @@ async def figures(shop: Shop, admin: str, currency: str, **expected: int) -> Non
 
 
 async def ledger_minor(shop: Shop, admin: str, currency: str) -> int:
-    """What the ledger says the shop earned in `currency`; its trial balance must balance."""
+    """What the ledger says the provider holds for us in `currency`; its trial balance must balance."""
     balances = (await shop.call("GET", "/v1/ledger/trial-balance", token=admin)).body["items"]
     of_currency = next(row for row in balances if row["currency"] == currency)
     assert of_currency["balanced"]
     assert of_currency["debit_minor"] == of_currency["credit_minor"]
     accounts = (await shop.call("GET", "/v1/ledger/accounts", token=admin)).body["items"]
-    revenue = next(row for row in accounts if row["code"] == "revenue")
-    return int(next(row["balance_minor"] for row in revenue["balances"] if row["currency"] == currency))
+    held = next(row for row in accounts if row["code"] == "psp_clearing")
+    return int(next(row["balance_minor"] for row in held["balances"] if row["currency"] == currency))
 
 
 def letters(platform: Platform, email: str) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ async def titles(shop: Shop, token: str, *wanted: str) -> None:
 
     def told(body: Any) -> bool:
         found = [item["title"] for item in body["items"]]
-        assert len(found) == len(set(found)), f"told twice: {found}"
+        assert all(found.count(title) <= 1 for title in wanted), f"told twice: {found}"
         return set(wanted) <= set(found)
 
     await shop.until(token, "/v1/notifications", told)
@@ -96,8 +96,10 @@ async def test_an_order_is_paid_told_and_counted(
     assert [(payment["id"], payment["captured"]) for payment in payments] == [(order["payment"]["id"], order["total"])]
 
     story = (await shop.call("GET", f"/v1/orders/{order['id']}/timeline", token=ada.token)).body["items"]
-    assert [entry["event"] for entry in story] == ["order.placed.v1", "order.confirmed.v1"]
-    assert [entry["cause"] for entry in story] == ["customer", "payment.captured.v1"]
+    assert [(entry["event"], entry["cause"]) for entry in story] == [
+        ("placed", "customer"),
+        ("confirmed", "payment.captured.v1"),
+    ]
 
     await titles(shop, ada.token, "Welcome", f"Order {order['number']} is confirmed")
     audit(platform)
@@ -227,8 +229,7 @@ async def test_after_shipping_only_money_comes_back(platform: Platform, shop: Sh
     assert order["status"] == "delivered"
     assert await stock_of(shop, sku) == 0
     story = (await shop.call("GET", f"{path}/timeline", token=ada.token)).body["items"]
-    told = [entry["event"] for entry in story]
-    assert told[:4] == ["order.placed.v1", "order.confirmed.v1", "order.shipped.v1", "order.delivered.v1"]
+    assert [entry["event"] for entry in story] == ["placed", "confirmed", "shipped", "delivered", "refunded"]
     audit(platform)
 
 

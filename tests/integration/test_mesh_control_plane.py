@@ -257,6 +257,20 @@ async def test_a_configuration_that_envoy_refuses_shows_and_does_no_harm(tmp_pat
     await parts.envoy.close()
 
 
+async def test_an_envoy_that_died_holds_nobody_up(tmp_path: Path) -> None:
+    parts, settings = external_parts(tmp_path)
+    bootstrap = tmp_path / "envoy.json"
+    bootstrap.write_text(json.dumps(bootstrap_config(settings.bootstrap)))
+    command = envoy_command(find_envoy(), str(bootstrap), concurrency=1)
+    async with serving(control_app(parts), settings.host, settings.control_port, before_stop=parts.xds.close):
+        envoy = await asyncio.create_subprocess_exec(*command)
+        await until(parts.xds.nodes, "Envoy to poll")
+        envoy.kill()
+        await envoy.wait()
+        await until(lambda: not parts.xds.nodes(), "its absence to be noticed", patience_s=5)
+    await parts.envoy.close()
+
+
 async def test_the_gateways_own_metrics_say_how_the_mesh_stands(lab: Lab) -> None:
     async def told() -> str | None:
         async with lab.session.get(f"{lab.management}/metrics") as answer:

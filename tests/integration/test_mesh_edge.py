@@ -233,6 +233,12 @@ async def test_a_long_body_is_413(lab: Lab, issuer: Issuer) -> None:
     assert_problem(beyond, 413, "body-too-large")
 
 
+async def test_a_body_of_a_million_bytes_passes_where_it_may(lab: Lab) -> None:
+    status, _, body = await get(lab, "/v1/open", method="POST", data=b"x" * 1_000_000)
+    assert (status, len(body["body"])) == (200, 1_000_000)
+    assert (await get(lab, "/v1/open", method="POST", data=b"x" * 1_100_000))[0] == 413
+
+
 async def test_a_stream_is_passed_on_as_it_comes_and_has_no_time_limit(lab: Lab) -> None:
     loop = asyncio.get_running_loop()
     arrivals_s = []

@@ -122,6 +122,17 @@ async def test_two_instances_never_take_up_the_same(ground: Ground) -> None:
         assert {(await one.see(order))["status"] for order in orders} == {"processing"}
 
 
+async def test_a_successor_takes_over_what_is_its_own_at_once(ground: Ground) -> None:
+    sql = "SELECT count(*) FROM attempt WHERE due_at <= now()"
+    async with open_till(*ground, working=False) as predecessor:
+        await predecessor.charger_off()
+        await predecessor.place(new_order())
+        async with open_till(*ground, working=False, instance="payment-2"):
+            assert await predecessor.database.value(sql) == 0
+        async with open_till(*ground, working=False):
+            assert await predecessor.database.value(sql) == 1
+
+
 async def test_calls_to_the_provider_are_bounded(ground: Ground) -> None:
     counts: list[Counting] = []
 

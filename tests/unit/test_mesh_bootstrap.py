@@ -45,6 +45,7 @@ def test_an_address_from_outside_is_kept_only_behind_proxies_of_our_own() -> Non
     assert "x-forwarded-" not in stripped(behind)
     assert manager(behind, "edge")["xff_num_trusted_hops"] == 1
     assert stripped(config()) - stripped(behind) == {"x-forwarded-"}
+    assert {"x-forwarded-client-cert", "x-forwarded-host"} < stripped(behind)
 
 
 def test_the_egress_asks_for_no_token_and_sets_no_limit() -> None:

@@ -42,7 +42,8 @@ _AWAY = (
 
 def is_away(exc: BaseException) -> bool:
     """Whether `exc` says that the database cannot be reached, rather than that a statement is wrong."""
-    return isinstance(exc, _AWAY)
+    # A value that does not fit its parameter is an InterfaceError to asyncpg, and has nothing to do with the server.
+    return isinstance(exc, _AWAY) and not isinstance(exc, asyncpg.DataError)
 
 
 def _unavailable(exc: BaseException) -> Unavailable:
@@ -57,7 +58,10 @@ async def dedicated_connection(url: str, *, application_name: str) -> asyncpg.Co
     """
     try:
         return await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_S, server_settings={"application_name": application_name}
+            url,
+            timeout=CONNECT_TIMEOUT_S,
+            target_session_attrs=_attributes(writes="," in url),
+            server_settings={"application_name": application_name},
         )
     except _AWAY as exc:
         raise _unavailable(exc) from exc
@@ -70,7 +74,7 @@ class _Translated:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
-        if exc is not None and isinstance(exc, _AWAY):
+        if exc is not None and is_away(exc):
             raise _unavailable(exc) from exc
         if isinstance(exc, (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)):
             raise Unavailable("busy", "Too many requests want the same thing right now.", retry_after_s=1) from exc
@@ -263,7 +267,7 @@ async def _open_pool(url: str, min_size: int, max_size: int, name: str, *, write
             command_timeout=COMMAND_TIMEOUT_S,
             max_inactive_connection_lifetime=60.0,
             connection_class=_PooledConnection,
-            target_session_attrs=SessionAttribute.read_write if writes else SessionAttribute.any,
+            target_session_attrs=_attributes(writes=writes),
             server_settings={
                 "application_name": name,
                 "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
@@ -272,6 +276,11 @@ async def _open_pool(url: str, min_size: int, max_size: int, name: str, *, write
         )
     except _AWAY as exc:
         raise _unavailable(exc) from exc
+
+
+def _attributes(*, writes: bool) -> SessionAttribute:
+    """Of several hosts, the one that takes writes; a single host is taken as it is."""
+    return SessionAttribute.read_write if writes else SessionAttribute.any
 
 
 @contextlib.asynccontextmanager

@@ -24,6 +24,17 @@ POSTGRES_IMAGE = "postgres:18"
 VALKEY_IMAGE = "valkey/valkey:9"
 MAILPIT_IMAGE = "axllent/mailpit:v1.27"
 
+POSTGRES_COMMAND = (
+    "postgres",
+    "--max_connections=300",
+    "--idle_in_transaction_session_timeout=10s",
+    "--shared_preload_libraries=pg_stat_statements",
+)
+VALKEY_COMMAND = (
+    *("valkey-server", f"{SECRETS_AT}/valkey_conf"),
+    *("--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru", "--save", ""),
+)
+
 _HEADER = """\
 The whole platform in containers. Written by `tradewind render compose --write .`, and a test holds it to that.
 
@@ -189,12 +200,7 @@ def _postgres() -> dict[str, Any]:
     return {
         "image": POSTGRES_IMAGE,
         "restart": "unless-stopped",
-        "command": [
-            "postgres",
-            "--max_connections=300",
-            "--idle_in_transaction_session_timeout=10s",
-            "--shared_preload_libraries=pg_stat_statements",
-        ],
+        "command": list(POSTGRES_COMMAND),
         "environment": {"POSTGRES_PASSWORD_FILE": f"{SECRETS_AT}/postgres_password"},
         "secrets": ["postgres_password"],
         "volumes": ["postgres:/var/lib/postgresql"],
@@ -212,15 +218,12 @@ def _valkey() -> dict[str, Any]:
     return {
         "image": VALKEY_IMAGE,
         "restart": "unless-stopped",
-        "command": [
-            "valkey-server", f"{SECRETS_AT}/valkey_conf",
-            "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru", "--save", "",
-        ],
+        "command": list(VALKEY_COMMAND),
         "secrets": ["valkey_conf", "valkey_password"],
         "healthcheck": _check("CMD-SHELL", ask),
         "networks": Line(["data"]),
         "deploy": _limits(256),
-    }  # fmt: skip
+    }
 
 
 def _mailpit() -> dict[str, Any]:

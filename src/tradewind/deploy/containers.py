@@ -12,12 +12,14 @@ from tradewind.deploy.environment import (
     SANDBOX,
     Environment,
     migration_environment,
+    provision_environment,
     room_environment,
     sandbox_environment,
 )
 from tradewind.stack.rooms import CONTROL_PLANE
 
 IMAGE = "tradewind"
+MIGRATION = "migrate"
 USER_ID = 10_001
 """The image's user and group, by number, so that a platform can see it is not root."""
 
@@ -44,7 +46,7 @@ class Container:
 def every_container(rooms: Sequence[str]) -> list[Container]:
     """All of them for `rooms`, the control plane among these, in the order in which they start."""
     services = [room for room in rooms if room != CONTROL_PLANE]
-    return [migration(services), gateway(), *(service(room) for room in services), sandbox()]
+    return [provision(services), gateway(), *(service(room) for room in services), sandbox()]
 
 
 def gateway() -> Container:
@@ -67,8 +69,13 @@ def service(room: str) -> Container:
 
 
 def migration(rooms: Sequence[str]) -> Container:
-    """The one-time task that brings the rooms' databases to the newest version, and makes them where they are missing."""
-    return Container(name="migrate", command=("migrate", "--provision"), environment=migration_environment(rooms))
+    """The one-time task that brings the rooms' databases to the newest version."""
+    return Container(name=MIGRATION, command=("migrate",), environment=migration_environment(rooms))
+
+
+def provision(rooms: Sequence[str]) -> Container:
+    """The same where the engine comes with the deployment: it makes the databases and roles first."""
+    return Container(name=MIGRATION, command=("migrate", "--provision"), environment=provision_environment(rooms))
 
 
 def sandbox() -> Container:

@@ -127,12 +127,16 @@ def sandbox_environment() -> Environment:
 
 
 def migration_environment(rooms: Sequence[str]) -> Environment:
-    """What `tradewind migrate --provision` reads: the administrator's DSN, and those of every room's two roles."""
+    """What `tradewind migrate` reads: each database as its owner."""
+    names = [f"{room}_migrate_database_url" for room in rooms]
+    return Environment(values={}, secrets={name.upper(): name for name in names})
+
+
+def provision_environment(rooms: Sequence[str]) -> Environment:
+    """What `tradewind migrate --provision` reads: the administrator's DSN, and those of all roles it is to make."""
+    names = [name for room in rooms for name in (f"{room}_database_url", f"{room}_migrate_database_url")]
     secrets = {"TRADEWIND_POSTGRES_URL": "postgres_url", "BUS_URL": "bus_url"}
-    for room in rooms:
-        for name in (f"{room}_database_url", f"{room}_migrate_database_url"):
-            secrets[name.upper()] = name
-    return Environment(values={}, secrets=secrets)
+    return Environment(values={}, secrets=secrets | {name.upper(): name for name in names})
 
 
 def _answers(room: str, settings: type[Settings]) -> Environment:

@@ -25,7 +25,7 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What one Envoy is started with. Addresses are where it listens, or where it finds the control plane.
 
     `gateway_host:gateway_port` is the gateway service's public HTTP (keys, documentation), `control_port` its registry
-    and xDS on the same host. `otlp_endpoint` is the base URL of an OTLP/HTTP receiver, empty for none.
+    and xDS on the same host. `node_id` must differ between Envoys of one control plane. `otlp_endpoint` is the base URL of an OTLP/HTTP receiver, empty for none.
     """
 
     edge_port: int

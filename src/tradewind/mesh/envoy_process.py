@@ -16,6 +16,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
+import msgspec
+
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.xds import KINDS, Kind
 
@@ -26,7 +28,7 @@ STOP_S = 8.0
 MAX_LINE_BYTES = 256 * 1024
 _PR_SET_PDEATHSIG = 1
 
-_REFUSED = re.compile(r"/v3/discovery:(\w+) rejected: (.*)")
+_REFUSED = re.compile(r"/v3/discovery:(\w+) rejected: (.*)", re.DOTALL)
 _log = get_logger(__name__)
 
 
@@ -89,10 +91,8 @@ class EnvoyProcess:
                 return
             sys.stderr.buffer.write(line)
             sys.stderr.buffer.flush()
-            if found := _REFUSED.search(line.decode(errors="replace")):
-                for kind in KINDS:
-                    if kind == found[1]:
-                        self._refused(kind, found[2].rstrip().rstrip('"}'))
+            if refusal := refusal_in(line):
+                self._refused(*refusal)
 
     async def _stop(self) -> None:
         child = self._child
@@ -107,6 +107,20 @@ class EnvoyProcess:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
+
+
+def refusal_in(line: bytes) -> tuple[Kind, str] | None:
+    """The kind of resource and the reason, if this line of Envoy's log says that an update was refused."""
+    try:
+        found = _REFUSED.search(msgspec.json.decode(line, type=_Line).event)
+    except msgspec.MsgspecError:
+        return None  # the first lines of a start are not JSON yet
+    kind = next((kind for kind in KINDS if found and kind == found[1]), None)
+    return (kind, found[2]) if found and kind else None
+
+
+class _Line(msgspec.Struct):
+    event: str = ""
 
 
 def _die_with_parent(libc: ctypes.CDLL) -> None:

@@ -20,8 +20,13 @@ MAX_HEADERS = 100
 MAX_HEADERS_KIB = 32
 DEFAULT_BODY_BYTES = 1024 * 1024
 
-OUTSIDE_HEADERS = ("x-user-", "x-caller", "x-tradewind-", "x-envoy-", "x-forwarded-", "x-request-id", "x-real-ip")
-"""Prefixes of headers that only we may set: identities, addresses, ids, instructions to proxies."""
+OURS_TO_SET = ("x-user-", "x-caller", "x-tradewind-", "x-envoy-", "x-request-id", "x-real-ip")
+"""Prefixes of headers that nobody outside may set: identities, ids, instructions to proxies."""
+FORWARDED = ("x-forwarded-",)
+FORWARDED_BY_STRANGERS = tuple(
+    f"x-forwarded-{name}" for name in ("client-cert", "host", "port", "prefix", "user", "email")
+)
+"""What of it is still not believed behind proxies of our own, which add only `-for` and `-proto`."""
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -38,7 +43,7 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 def edge_manager(settings: ListenerSettings, routes_from: Json) -> Json:
     """The public door: strips, authenticates, limits, logs, then routes."""
-    stripped = [prefix for prefix in OUTSIDE_HEADERS if not (prefix == "x-forwarded-" and settings.trusted_proxies)]
+    stripped = [*OURS_TO_SET, *(FORWARDED_BY_STRANGERS if settings.trusted_proxies else FORWARDED)]
     return _manager(
         EDGE,
         settings,

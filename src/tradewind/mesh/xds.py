@@ -53,8 +53,10 @@ class Poll(msgspec.Struct):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How one Envoy stands to one subscription. `refused` is the current version if it did not
-    accept it, `reason` why, if known."""
+    """How one Envoy stands to one subscription.
+
+    `refused` is the current version if it was offered and not accepted; `reason` says why, if that is known.
+    """
 
     node: str
     kind: str

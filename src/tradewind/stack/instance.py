@@ -7,7 +7,7 @@ import contextlib
 import signal
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -63,7 +63,7 @@ class Instance:
         identity: str,
         *,
         log: Path,
-        until_met: Callable[[Sequence[str]], Awaitable[None]],
+        until_met: Callable[[Sequence[str]], Coroutine[Any, Any, None]],
         unmet: Callable[[Sequence[str]], list[str]],
         changed: Callable[[Instance, Death | None], None],
         predecessor: Instance | None = None,
@@ -164,7 +164,7 @@ class Instance:
         """Start the process and stay with it until it ends; return its exit status (127: it could not be started)."""
         try:
             launch = self.launch = self._plan()
-            if self.restarts == 0 and self._must_wait():
+            if self._must_wait():
                 await self._start_early(launch)
             if self.pid is None and not self._stopping.is_set():
                 await launch.prepare()
@@ -192,8 +192,13 @@ class Instance:
         return self.unit.launch(self.identity)
 
     def _must_wait(self) -> bool:
-        """Whether a need is not met, or the predecessor has to go first."""
-        return bool(self._unmet(self.unit.needs)) or (self._predecessor is not None and not self.unit.overlaps)
+        """Whether a need is not met, or the predecessor has to go first.
+
+        Needs count before the first start only: once everything ran, a service copes by itself with a neighbour that is
+        away.
+        """
+        needs = self.restarts == 0 and bool(self._unmet(self.unit.needs))
+        return needs or (self._predecessor is not None and not self.unit.overlaps)
 
     def _note(self, error: Exception) -> None:
         """Put into the log of the process why it could not be started."""
@@ -202,10 +207,7 @@ class Instance:
             log.write(f"{why.rstrip()}\n")
 
     async def _start_early(self, launch: Launch) -> None:
-        """Wait for the needs; a gated process loads its code meanwhile.
-
-        Only before the first start: once everything ran, a service copes by itself with a neighbour that is away.
-        """
+        """Wait for the turn; a gated process loads its code meanwhile."""
         self._set("waiting")
         if not launch.gated:
             self.loaded.set()
@@ -219,8 +221,10 @@ class Instance:
             self._spawn(launch, gate.descriptor)
             gate.handed_over()
             await self._first_of(gate.loaded())
-            self.loaded.set()
-            await self._until_turn()
+            if self._child is not None and self._child.returncode is None:
+                self.loaded.set()
+                self._changed(self, None)
+                await self._until_turn()
             if not self._stopping.is_set():
                 gate.open()
         finally:

@@ -17,7 +17,6 @@ from tradewind.stack.state import ProcessRecord, State
 from tradewind.stack.unit import MAX_INSTANCES, Unit, stop_order
 
 ROLL_TIMEOUT_S = 60.0
-LOAD_TIMEOUT_S = 10.0
 SERVING_POLL_S = 0.03
 HOUSEKEEPING_S = 2.0
 
@@ -60,7 +59,8 @@ class Supervisor:
 
     def table(self) -> list[dict[str, Any]]:
         """The processes as `tradewind ps` shows them; a one-time task only until it is done."""
-        return [self._row(each) | _weight(each) for each in self.instances if each.state != "done"]
+        shown = (each for each in self.instances if each.state != "done" and not self._waits_for_its_slot(each))
+        return [self._row(each) | _weight(each) for each in shown]
 
     def room_ready(self, name: str) -> bool:
         """Whether every instance of the unit `name` is ready; a unit scaled to none is."""
@@ -94,6 +94,9 @@ class Supervisor:
         for wave in stop_order(self._units):
             leaving = [each for each in self.instances if each.unit.name in wave]
             await asyncio.gather(*(self._leave(each, hurry) for each in leaving))
+        for unit in self._units.values():
+            with contextlib.suppress(OSError):
+                unit.afterwards()
         self._tell(events.stopped())
         self.stopped.set()
 
@@ -177,34 +180,36 @@ class Supervisor:
     async def _swap(self, old: Instance) -> None:
         """Let the new process load its code, stop the old one, and only then let the new one start."""
         new = self._open_slot(old.unit, old.slot)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                await new.loaded.wait()
+        try:
+            await self._until(new, new.loaded, "loaded")
+        except BaseException:
+            del self._arriving[new.identity]
+            await new.stop()
+            raise
         await old.stop()
         self._take_over(new)
         await self._until_ready(new)
 
     async def _until_ready(self, instance: Instance) -> None:
-        waited = asyncio.ensure_future(instance.ready.wait())
+        await self._until(instance, instance.ready, "ready")
+
+    async def _until(self, instance: Instance, event: asyncio.Event, word: str) -> None:
+        """Wait for an event of an instance; raises StackError with its last lines when it keeps ending, or in the end."""
         try:
             async with asyncio.timeout(ROLL_TIMEOUT_S):
-                while not waited.done():
+                while not event.is_set():
                     if instance.failures >= FAILING_AFTER:
                         raise StackError(
-                            f"{instance.slot} ended {instance.failures} times without becoming ready:\n"
+                            f"{instance.slot} ended {instance.failures} times and is not {word}:\n"
                             + logfiles.tail_text(instance.log),
                             f"tradewind logs {instance.slot}",
                         )
                     self._pulse.clear()
-                    pulse = asyncio.ensure_future(self._pulse.wait())
-                    await asyncio.wait({waited, pulse}, return_when=asyncio.FIRST_COMPLETED)
-                    pulse.cancel()
+                    await self._pulse.wait()
         except TimeoutError:
             raise StackError(
-                f"{instance.slot} was not ready after {ROLL_TIMEOUT_S:.0f} s", f"tradewind logs {instance.slot}"
+                f"{instance.slot} was not {word} after {ROLL_TIMEOUT_S:.0f} s", f"tradewind logs {instance.slot}"
             ) from None
-        finally:
-            waited.cancel()
 
     async def _leave(self, instance: Instance, hurry: asyncio.Event) -> None:
         gentle = asyncio.ensure_future(instance.stop())
@@ -214,6 +219,10 @@ class Supervisor:
         if not gentle.done():
             instance.kill()
         await gentle
+
+    def _waits_for_its_slot(self, instance: Instance) -> bool:
+        """Whether it has the name of a process that still runs."""
+        return self._slots.get(instance.slot) is not instance and not instance.unit.overlaps
 
     def _named(self, name: str) -> list[Instance]:
         chosen = [each for each in self._slots.values() if name in (each.slot, each.identity, each.unit.name)]

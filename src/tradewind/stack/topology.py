@@ -186,29 +186,37 @@ class Topology:
                     "management_port": at.gateway_management_port,
                     "control_port": at.control_port,
                 },
+                gated=True,
             ),
             grace_s=DRAIN_GRACE_S,
         )
 
     def _envoy(self) -> Unit:
         at = self.addresses
-        admin = f"http://127.0.0.1:{at.envoy_admin_port}"
-        binary = envoy.find_binary(self._settings.environ)
-        settings = envoy.gateway_settings(self._around.of_gateway(CONTROL_PLANE))
+        hot = envoy.HotEnvoy(
+            envoy.find_binary(self._settings.environ),
+            self._state.folder / "envoy",
+            envoy.gateway_settings(self._around.of_gateway(CONTROL_PLANE)),
+        )
 
-        def launch(_: str) -> Launch:
+        def launch(identity: str, argv: tuple[str, ...]) -> Launch:
             return Launch(
-                argv=envoy.argv(binary, self._state.folder / "envoy", settings),
+                argv=argv,
                 env=self._around.inherited(),
-                ready=_answers(f"{admin}/ready"),
+                ready=lambda _pid: hot.is_serving(identity),
                 url=at.edge_url,
                 ports={"edge_port": at.edge_port, "egress_port": at.egress_port, "admin_port": at.envoy_admin_port},
             )
 
-        async def drain() -> None:
-            await probe.http(f"{admin}/drain_listeners?inboundonly", method="POST")
-
-        return Unit(name="envoy", launch=launch, needs=(CONTROL_PLANE,), drain=drain)
+        return Unit(
+            name="envoy",
+            launch=lambda identity: launch(identity, hot.first(identity)),
+            succeed=lambda identity, predecessor: launch(identity, hot.successor(identity, predecessor)),
+            needs=(CONTROL_PLANE,),
+            overlaps=True,
+            drain=hot.stop_accepting,
+            afterwards=hot.forget,
+        )
 
     def _room(self, room: str) -> Unit:
         def launch(instance: str) -> Launch:

@@ -43,7 +43,8 @@ class Unit:
     `needs` are ready before it starts, and are stopped after it; a gated launch starts to load once `loads_after` are
     ready. Where `overlaps`, a restart starts the new process beside the old one and stops that once the new one is ready;
     elsewhere the old one goes first. With `succeed` (identity of the new, of the old) the new one takes over from the old
-    by itself and tells it to leave. Only rooms that overlap can be scaled. `drain` runs at the very start of a shutdown. `kill_signal` is for a stop in a hurry, `death_signal` comes from the
+    by itself and tells it to leave. Only rooms that overlap can be scaled. `drain` runs at the very start of a shutdown, `afterwards`
+    at its end. `kill_signal` is for a stop in a hurry, `death_signal` comes from the
     kernel when the supervisor dies.
     """
 
@@ -61,6 +62,7 @@ class Unit:
     death_signal: int = signal.SIGKILL
     grace_s: float = 10.0
     drain: Callable[[], Awaitable[None]] = field(default=_nothing)
+    afterwards: Callable[[], None] = field(default=lambda: None)
 
     def slot(self, number: int) -> str:
         """Name of the instance `number` (from 1): rooms are numbered, engines are not."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -87,8 +88,20 @@ async def _discover(parts: Parts, request: Request) -> Response:
     kind = next((known for known in KINDS if known == request.path_params["kind"]), None)
     if kind is None:
         raise NotFound("kind-unknown", f"There are {', '.join(KINDS)}.")
-    answer = await usecases.next_resources(parts, kind, await _body(request, Poll))
+    poll = await _body(request, Poll)
+    answer = await _while_connected(request, usecases.next_resources(parts, kind, poll))
     return Response(status_code=304) if answer is None else Response(answer, media_type="application/json")
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives, or None once the client is gone: an Envoy that died must not count as one that still polls."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 def _token(request: Request) -> str:
