@@ -20,8 +20,10 @@ import os, signal, sys, time
 from pathlib import Path
 note = Path(sys.argv[1])
 gate = os.environ.get("{gate}")
-if gate and not os.read(int(gate), 1):
-    sys.exit(0)
+if gate:
+    os.write(int(gate), b"l")
+    if not os.read(int(gate), 1):
+        sys.exit(0)
 def leave(*_):
     time.sleep({drain_s})
     print("drained", flush=True)

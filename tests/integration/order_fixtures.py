@@ -29,9 +29,9 @@ from tradewind.chassis.postgres import Database
 from tradewind.contracts.money import Money
 from tradewind.contracts.payment import PaymentCaptured, PaymentFailed, PaymentRefunded
 from tradewind.services.order.api import api
-from tradewind.services.order.app import Parts
 from tradewind.services.order.clients import Addresses
 from tradewind.services.order.consumer import handlers
+from tradewind.services.order.parts import Parts
 
 ADDRESS = {"name": "Ada", "line1": "1 Main St", "city": "Bath", "postal_code": "BA1 1AA", "country": "GB"}
 

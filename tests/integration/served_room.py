@@ -27,12 +27,12 @@ from tradewind.chassis.settings import DatabaseServiceSettings, load
 from tradewind.chassis.signing import TokenSigner, keys_file, new_signing_key
 from tradewind.services.auth.app import create_app as create_auth
 from tradewind.services.auth.domain import Account, Role
+from tradewind.services.auth.parts import Parts as AuthParts
 from tradewind.services.auth.settings import AuthSettings
 from tradewind.services.auth.tokens import AccessTokens
-from tradewind.services.auth.usecases import Parts as AuthParts
 from tradewind.services.user.app import create_app as create_user
+from tradewind.services.user.parts import Parts as UserParts
 from tradewind.services.user.settings import UserSettings
-from tradewind.services.user.usecases import Parts as UserParts
 
 P = TypeVar("P")
 S = TypeVar("S", bound=DatabaseServiceSettings)

@@ -21,8 +21,8 @@ from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderLine,
 from tradewind.contracts.payment import PaymentCaptured, PaymentRefunded
 from tradewind.services.analytics import usecases
 from tradewind.services.analytics.api import api
-from tradewind.services.analytics.app import Parts
 from tradewind.services.analytics.domain import Summary, period
+from tradewind.services.analytics.parts import Parts
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

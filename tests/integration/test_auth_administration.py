@@ -15,7 +15,7 @@ from tests.integration.served_room import Answer, Keys, Served, auth_room
 from tradewind.chassis.errors import Unauthenticated
 from tradewind.chassis.ids import new_id
 from tradewind.services.auth import usecases
-from tradewind.services.auth.usecases import Parts
+from tradewind.services.auth.parts import Parts
 
 PASSWORD = "correct horse battery staple"
 ADMIN = {"TRADEWIND_ADMIN_EMAIL": "Root@Example.test", "TRADEWIND_ADMIN_PASSWORD": PASSWORD}

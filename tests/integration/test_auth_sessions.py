@@ -15,8 +15,9 @@ from tests.conftest import RoomDatabase
 from tests.integration.served_room import Answer, Keys, Served, auth_room
 from tradewind.chassis.ids import new_id
 from tradewind.contracts.user import UserProfileChanged
+from tradewind.services.auth.parts import Parts
 from tradewind.services.auth.passwords import Passwords
-from tradewind.services.auth.usecases import Parts, forget_expired_sessions
+from tradewind.services.auth.usecases import forget_expired_sessions
 
 PASSWORD = "correct horse battery staple"
 ADA = {"email": "ada@example.test", "password": PASSWORD, "name": "Ada"}

@@ -27,8 +27,8 @@ from tradewind.contracts.money import Money
 from tradewind.contracts.order import OrderConfirmed
 from tradewind.services.notification import usecases
 from tradewind.services.notification.api import api
-from tradewind.services.notification.app import Parts
 from tradewind.services.notification.clients import SmtpMailer
+from tradewind.services.notification.parts import Parts
 from tradewind.services.notification.templates import Templates
 from tradewind.stack.ports import free_port
 
@@ -65,7 +65,7 @@ async def parts(room_database: RoomDatabase, smtp: tuple[Inbox, str]) -> AsyncIt
     database = await Database.open(access.url)
     yield Parts(
         clock=SystemClock(), database=database, mailer=SmtpMailer(smtp[1], timeout_s=5),
-        templates=Templates(), mail_from="Shop <orders@shop.example>",
+        templates=Templates(), wake_mail=lambda: None, mail_from="Shop <orders@shop.example>",
     )  # fmt: skip
     await database.close()
 
@@ -151,7 +151,7 @@ async def test_two_senders_do_not_send_twice(parts: Parts, smtp: tuple[Inbox, st
 async def test_without_a_mail_server_nothing_is_lost(parts: Parts, room_database: RoomDatabase) -> None:
     away = Parts(
         clock=parts.clock, database=parts.database, mailer=SmtpMailer(f"smtp://127.0.0.1:{free_port()}", timeout_s=1),
-        templates=parts.templates, mail_from=parts.mail_from,
+        templates=parts.templates, wake_mail=parts.wake_mail, mail_from=parts.mail_from,
     )  # fmt: skip
     await tell(away, registered(new_id()))
     with pytest.raises(Unavailable):

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,42 @@ async def test_restarting_an_engine_stops_and_starts_it(state: State) -> None:
         assert after.pid != before
         assert after.identity == "engine"
         assert after.ready.is_set()
+
+
+async def test_a_gated_process_that_runs_once_is_loaded_before_the_old_one_stops(state: State) -> None:
+    gateway = replace(serving(state, "gateway", room="gateway", gated=True, drain_s=0.3), overlaps=False)
+    events: list[dict[str, Any]] = []
+    async with supervised(state, gateway, tell=events.append) as supervisor:
+        old = instance(supervisor, "gateway-1")
+        restarting = asyncio.ensure_future(supervisor.restart("gateway"))
+        await until(lambda: old.state == "draining")
+        new = next(each for each in supervisor.instances if each is not old)
+        assert new.loaded.is_set()
+        assert new.pid is not None
+        assert [row["name"] for row in supervisor.table()] == ["gateway-1"]
+        await restarting
+        assert [row["pid"] for row in supervisor.table()] == [new.pid]
+        assert new.identity == "gateway-1"
+
+
+async def test_a_successor_tells_its_predecessor_to_leave(state: State) -> None:
+    unit = serving(state, "proxy")
+    succeeded: list[tuple[str, str]] = []
+
+    def succeed(identity: str, predecessor: str) -> Any:
+        succeeded.append((identity, predecessor))
+        os.kill(int((state.folder / f"{predecessor}.ready").read_text()), signal.SIGTERM)
+        return unit.launch(identity)
+
+    async with supervised(state, replace(unit, overlaps=True, succeed=succeed)) as supervisor:
+        old = instance(supervisor, "proxy").pid
+        await supervisor.restart("proxy")
+        new = instance(supervisor, "proxy")
+        assert succeeded == [("proxy-2", "proxy")]
+        assert new.pid != old
+        os.kill(new.pid or 0, signal.SIGKILL)  # it has nobody to take over from any more
+        await until(lambda: new.restarts == 1 and new.ready.is_set())
+        assert succeeded == [("proxy-2", "proxy")]
 
 
 async def test_scaling(state: State) -> None:

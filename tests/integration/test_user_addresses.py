@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.conftest import RoomDatabase
 from tests.integration.served_room import Keys, Served, user_room
 from tradewind.chassis.ids import new_id
-from tradewind.services.user.usecases import Parts
+from tradewind.services.user.parts import Parts
 
 PATH = "/v1/users/me/addresses"
 HOME = {

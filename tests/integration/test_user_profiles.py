@@ -14,7 +14,7 @@ from tests.integration.served_room import Keys, Served, user_room
 from tradewind.chassis.errors import NotFound
 from tradewind.chassis.ids import new_id
 from tradewind.contracts.auth import UserDisabled, UserEnabled, UserRegistered, UserRolesChanged
-from tradewind.services.user.usecases import Parts
+from tradewind.services.user.parts import Parts
 
 ME = "/v1/users/me"
 

@@ -88,18 +88,16 @@ def test_what_is_written_can_be_read_back() -> None:
     assert trace.current_traceparent() is None
 
 
-def test_a_trusted_parent_decides_and_a_clients_flag_does_not(kept: Kept) -> None:
-    trace.configure(ratio=0.0, sink=kept)
-    with trace.use_traceparent(SAMPLED) as ours:
-        assert ours.sampled
-    with trace.use_traceparent(SAMPLED, trusted=False) as theirs:
-        assert not theirs.sampled
-        assert theirs.trace_id == TRACE_ID
-    trace.configure(ratio=1.0, sink=kept)
-    with trace.use_traceparent(UNSAMPLED) as ours:
-        assert not ours.sampled
-    with trace.use_traceparent(UNSAMPLED, trusted=False) as theirs:
-        assert theirs.sampled
+def test_the_parent_decides_and_our_ratio_only_starts(kept: Kept) -> None:
+    for ratio in (0.0, 1.0):
+        trace.configure(ratio=ratio, sink=kept)
+        with trace.use_traceparent(SAMPLED) as context:
+            assert context.sampled
+            assert context.trace_id == TRACE_ID
+        with trace.use_traceparent(UNSAMPLED) as context:
+            assert not context.sampled
+        with trace.use_traceparent(None) as context:
+            assert context.sampled is (ratio == 1.0)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])

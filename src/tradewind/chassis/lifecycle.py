@@ -234,6 +234,8 @@ async def _running(background: Sequence[_Background], stop: asyncio.Event) -> As
 def _listen(host: str, port: int) -> socket.socket:
     sock = socket.create_server((host, port), backlog=2048, reuse_port=False)
     sock.setblocking(False)
+    # Accepted connections inherit it; head and body of an answer are two writes, and Nagle would hold back the second.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
 

@@ -128,18 +128,13 @@ def parse_traceparent(value: str | None) -> TraceContext | None:
 class use_traceparent:  # noqa: N801 - reads as a verb where it is used, and a class is half the price of a generator
     """Work inside the trace of `value`, or start a new one where it is missing or invalid.
 
-    `trusted=False` is for values from outside the platform: the trace id stays, we decide anew whether to sample.
+    What comes from outside has passed the edge, which keeps a client's trace id and decides anew whether to sample.
     """
 
     __slots__ = ("_context", "_token")
 
-    def __init__(self, value: str | None, *, trusted: bool = True) -> None:
-        context = parse_traceparent(value)
-        if context is None:
-            context = _new_trace()
-        elif not trusted:
-            context.sampled = _decide()
-        self._context = context
+    def __init__(self, value: str | None) -> None:
+        self._context = parse_traceparent(value) or _new_trace()
         self._token: Token[TraceContext | None] | None = None
 
     def __enter__(self) -> TraceContext:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import click
 
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.handed_in import ADMIN_URL, make_databases, variable
 from tradewind.stack.provision import room_access, url_for
 from tradewind.stack.rooms import migrations_of, rooms_with_database
 from tradewind.stack.state import Secrets, State
@@ -20,21 +20,39 @@ from tradewind.stack.state import Secrets, State
 @click.command()
 @click.argument("room", required=False)
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 when a database is behind.")
-def migrate(room: str | None, check: bool) -> None:
+@click.option("--provision", is_flag=True, help="Make databases and roles first, as the connection strings name them.")
+def migrate(room: str | None, check: bool, provision: bool) -> None:
     """Bring the database of ROOM (or of every room) to the newest version.
 
     Reads ROOM_MIGRATE_DATABASE_URL, else ROOM_DATABASE_URL, for example ORDER_MIGRATE_DATABASE_URL. On a machine where
-    `tradewind up` runs, its databases are used where these are not set.
+    `tradewind up` runs, its databases are used where these are not set. With --provision, TRADEWIND_POSTGRES_URL is the
+    administrator's, and BUS_URL and both URLs of every room say which roles and passwords to make.
     """
     rooms = rooms_with_database()
     if room is not None and room not in rooms:
         raise click.UsageError(f"there is no room {room!r} with a database. Rooms: {', '.join(rooms)}")
+    if provision and (room is not None or check):
+        raise click.UsageError("--provision is for all rooms at once, and changes things")
+    if provision:
+        asyncio.run(_provision(rooms))
     urls = _urls((room,) if room else rooms, os.environ)
     missing = asyncio.run(_migrate(urls, check=check))
-    if room is None and (bus_url := _value("BUS_URL", os.environ) or _bus_of_stack(os.environ)):
+    if room is None and (bus_url := variable("BUS_URL", os.environ) or _bus_of_stack(os.environ)):
         missing += asyncio.run(_migrate_bus(bus_url, check=check))
     if check and missing:
         sys.exit(1)
+
+
+async def _provision(rooms: Sequence[str]) -> None:
+    import asyncpg
+
+    try:
+        await make_databases(rooms, os.environ)
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise StackError(
+            f"databases and roles: {error or type(error).__name__}", f"is PostgreSQL up, and {ADMIN_URL} right?"
+        ) from error
+    click.echo(f"databases and roles are there: {', '.join(rooms)}, bus")
 
 
 async def _migrate(urls: Mapping[str, str], *, check: bool) -> int:
@@ -87,19 +105,8 @@ def _urls(rooms: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _from_environment(room: str, environ: Mapping[str, str]) -> str | None:
-    return _value(f"{room.upper()}_MIGRATE_DATABASE_URL", environ) or _value(f"{room.upper()}_DATABASE_URL", environ)
-
-
-def _value(name: str, environ: Mapping[str, str]) -> str | None:
-    """The variable, or the content of the file that `NAME_FILE` names."""
-    if value := environ.get(name):
-        return value
-    if path := environ.get(f"{name}_FILE"):
-        try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise StackError(f"{name}_FILE: {error.strerror}: {path}") from error
-    return None
+    names = (f"{room.upper()}_MIGRATE_DATABASE_URL", f"{room.upper()}_DATABASE_URL")
+    return variable(names[0], environ) or variable(names[1], environ)
 
 
 def _admin_of_stack(environ: Mapping[str, str]) -> tuple[str, Secrets] | None:
@@ -109,7 +116,7 @@ def _admin_of_stack(environ: Mapping[str, str]) -> tuple[str, Secrets] | None:
         return None
     if port := state.ports().get("postgres"):
         return f"postgresql://postgres@127.0.0.1:{port}/postgres", state.secrets()
-    given = environ.get("TRADEWIND_POSTGRES_URL", "")
+    given = environ.get(ADMIN_URL, "")
     return (given, state.secrets()) if given else None
 
 

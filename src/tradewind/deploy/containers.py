@@ -63,9 +63,7 @@ def gateway() -> Container:
 
 def service(room: str) -> Container:
     """A room that keeps its state in a database."""
-    return Container(
-        name=f"{room}-service", room=room, command=("run", room), environment=room_environment(room)
-    )
+    return Container(name=f"{room}-service", room=room, command=("run", room), environment=room_environment(room))
 
 
 def migration(rooms: Sequence[str]) -> Container:

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from tradewind.chassis.settings import Field, Settings, describe
 from tradewind.sandbox.settings import SandboxSettings
 from tradewind.stack.administrator import DEFAULT_EMAIL
+from tradewind.stack.handed_in import ADMIN_URL
 
 HTTP_PORT = 8000
 MANAGEMENT_PORT = 9000
@@ -127,16 +128,16 @@ def sandbox_environment() -> Environment:
 
 
 def migration_environment(rooms: Sequence[str]) -> Environment:
-    """What `tradewind migrate` reads: each database as its owner."""
-    names = [f"{room}_migrate_database_url" for room in rooms]
+    """What `tradewind migrate` reads: each database as its owner, and the event bus."""
+    names = ["bus_url", *(f"{room}_migrate_database_url" for room in rooms)]
     return Environment(values={}, secrets={name.upper(): name for name in names})
 
 
 def provision_environment(rooms: Sequence[str]) -> Environment:
     """What `tradewind migrate --provision` reads: the administrator's DSN, and those of all roles it is to make."""
-    names = [name for room in rooms for name in (f"{room}_database_url", f"{room}_migrate_database_url")]
-    secrets = {"TRADEWIND_POSTGRES_URL": "postgres_url", "BUS_URL": "bus_url"}
-    return Environment(values={}, secrets=secrets | {name.upper(): name for name in names})
+    own = migration_environment(rooms).secrets
+    runtime = {f"{room.upper()}_DATABASE_URL": f"{room}_database_url" for room in rooms}
+    return Environment(values={}, secrets={ADMIN_URL: "postgres_url", **own, **runtime})
 
 
 def _answers(room: str, settings: type[Settings]) -> Environment:

@@ -17,7 +17,7 @@ from tradewind.deploy.containers import Container
 from tradewind.mesh.identity import room_token
 from tradewind.stack.provision import room_access, url_for
 
-PLATFORM_SECRET = "gateway_registry_secret"
+PLATFORM_SECRET = "gateway_registry_secret"  # noqa: S105 - the name of a file
 
 Look: TypeAlias = Callable[[str], str]
 """Gives the content of another secret, which is made if it has to be."""

@@ -41,7 +41,9 @@ _Dumper.add_representer(str, _text)
 
 def dump(value: Mapping[str, Any]) -> str:
     """`value` as a YAML document, ending with a line break. `{"<<": "*name"}` merges what an anchor names."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=False)
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH, default_flow_style=False
+    )
     return _MERGE.sub(r"\1<<: \2", text)
 
 

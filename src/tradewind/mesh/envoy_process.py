@@ -39,12 +39,6 @@ class EnvoyProcess:
         self._command = tuple(command)
         self._refused = refused
         self._child: asyncio.subprocess.Process | None = None
-        self.restarts = 0
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id, while there is one."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,7 +68,6 @@ class EnvoyProcess:
                 _log.error("envoy ended", code=await self._child.wait())
             except OSError as exc:
                 _log.error("envoy does not start", error=str(exc))
-            self.restarts += 1
             if time.monotonic() - started_s > HEALTHY_AFTER_S:
                 pause_s = FIRST_PAUSE_S
             await asyncio.sleep(pause_s)

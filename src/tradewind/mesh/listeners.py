@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tradewind.mesh import rate_limits
+from tradewind.mesh.description import DEFAULT_BODY_BYTES
 from tradewind.mesh.envoy_json import Json, any_of, extension
 from tradewind.mesh.replies import local_replies
 from tradewind.mesh.route_config import BUFFER_FILTER, EDGE, EGRESS, JWT_FILTER, TOKEN_OPTIONAL, TOKEN_REQUIRED
@@ -18,7 +19,6 @@ TOKEN_CACHE = 10_000
 CLOCK_SKEW_S = 5
 MAX_HEADERS = 100
 MAX_HEADERS_KIB = 32
-DEFAULT_BODY_BYTES = 1024 * 1024
 
 OURS_TO_SET = ("x-user-", "x-caller", "x-tradewind-", "x-envoy-", "x-request-id", "x-real-ip")
 """Prefixes of headers that nobody outside may set: identities, ids, instructions to proxies."""

@@ -210,7 +210,7 @@ class Instance:
         """Wait for the turn; a gated process loads its code meanwhile."""
         self._set("waiting")
         if not launch.gated:
-            self.loaded.set()
+            self._set_loaded()
             await self._until_turn()
             return
         await self._first_of(self._until_met(self.unit.loads_after))
@@ -220,15 +220,22 @@ class Instance:
         try:
             self._spawn(launch, gate.descriptor)
             gate.handed_over()
-            await self._first_of(gate.loaded())
-            if self._child is not None and self._child.returncode is None:
-                self.loaded.set()
-                self._changed(self, None)
-                await self._until_turn()
+            loading = asyncio.create_task(self._load(gate))
+            await self._until_turn()
+            loading.cancel()
             if not self._stopping.is_set():
                 gate.open()
         finally:
             gate.close()
+
+    async def _load(self, gate: Gate) -> None:
+        await gate.loaded()
+        if self._child is not None and self._child.returncode is None:
+            self._set_loaded()
+
+    def _set_loaded(self) -> None:
+        self.loaded.set()
+        self._changed(self, None)
 
     async def _until_turn(self) -> None:
         await self._first_of(self._until_met(self.unit.needs))

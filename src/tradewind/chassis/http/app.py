@@ -38,11 +38,11 @@ from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, re
 
 P = TypeVar("P")
 
-CALLER_SERVICE_HEADER = "x-tradewind-caller"
-"""Set on calls through the mesh egress, removed at the edge: its traceparent is one of ours."""
-
 KEPT_HEADERS = ("location", "etag")
 MAX_IN_FLIGHT = 512
+RETRY_ELSEWHERE = {"x-tradewind-retry": "elsewhere"}
+"""Tells the proxy that the request was not begun: another instance may have it."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _JSON = msgspec.json.Encoder(decimal_format="string")
 _log = logs.get_logger("http")
@@ -90,7 +90,9 @@ class _Gate:
 
     def __enter__(self) -> None:
         if self._inside >= self._limit:
-            raise Unavailable("overloaded", "Too many requests are being served.", retry_after_s=1)
+            raise Unavailable(
+                "overloaded", "Too many requests are being served.", headers=RETRY_ELSEWHERE, retry_after_s=1
+            )
         self._inside += 1
 
     def __exit__(self, *exc_info: object) -> None:
@@ -138,10 +140,10 @@ class _Endpoint(Generic[P]):
         request = Request(scope, receive, send)
         headers = request.headers
         request_id = _request_id(request)
-        ours = CALLER_SERVICE_HEADER in headers
-        timeout_s = parse_timeout_ms(headers.get(TIMEOUT_HEADER)) if ours else None
+        # The edge decided whether the trace is sampled, and lets no `x-tradewind-` header of a client pass.
+        timeout_s = parse_timeout_ms(headers.get(TIMEOUT_HEADER))
         with (
-            trace.use_traceparent(headers.get("traceparent"), trusted=ours),
+            trace.use_traceparent(headers.get("traceparent")),
             use_request(request_id, timeout_s),
             self._timer.timing() as timing,
             trace.span(self._span_name, kind="server") as span,

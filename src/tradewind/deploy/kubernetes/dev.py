@@ -7,7 +7,7 @@ from typing import Any
 
 from tradewind.deploy import compose, containers
 from tradewind.deploy.environment import HTTP_PORT, SANDBOX, STATE_FOLDER
-from tradewind.deploy.kubernetes.base import NAMESPACE
+from tradewind.deploy.kubernetes.production import NAMESPACE
 from tradewind.deploy.kubernetes.gateway import STATE, volume_claim
 from tradewind.deploy.kubernetes.migrate import job_name
 from tradewind.deploy.kubernetes.pods import (
@@ -213,5 +213,9 @@ def _stateful(
 
 def _service(name: str, port: int) -> Manifest:
     return manifest(
-        "v1", "Service", name, STAND_IN, spec={"selector": selector(name), "ports": [{"port": port, "targetPort": port}]}
+        "v1",
+        "Service",
+        name,
+        STAND_IN,
+        spec={"selector": selector(name), "ports": [{"port": port, "targetPort": port}]},
     )

@@ -9,8 +9,8 @@ import msgspec
 
 from tradewind.chassis.http import Api, Call, roles
 from tradewind.services.analytics import usecases
-from tradewind.services.analytics.app import Parts
 from tradewind.services.analytics.domain import Interval, Revenue, Summary, TopProduct, period
+from tradewind.services.analytics.parts import Parts
 
 api = Api("analytics", tag="Analytics", description="Orders and money in figures. Amounts are minor units.")
 

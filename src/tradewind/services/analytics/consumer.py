@@ -11,7 +11,7 @@ from tradewind.chassis.postgres import Tx
 from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderPlaced
 from tradewind.contracts.payment import PaymentCaptured, PaymentRefunded
 from tradewind.services.analytics import usecases
-from tradewind.services.analytics.app import Parts
+from tradewind.services.analytics.parts import Parts
 
 handlers: Handlers[Parts] = Handlers()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tradewind.chassis.events import Received
 from tradewind.chassis.postgres import Tx
@@ -11,9 +10,7 @@ from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderPlace
 from tradewind.contracts.payment import PaymentCaptured, PaymentRefunded
 from tradewind.services.analytics import store
 from tradewind.services.analytics.domain import Interval, Period, Revenue, Summary, TopProduct, average
-
-if TYPE_CHECKING:
-    from tradewind.services.analytics.app import Parts
+from tradewind.services.analytics.parts import Parts
 
 
 async def count_placed(tx: Tx, events: Sequence[Received[OrderPlaced]]) -> None:

@@ -7,7 +7,8 @@ import msgspec
 from tradewind.chassis.http import PUBLIC, SIGNED_IN, Api, Call, Id, IfMatch, Page, PageQuery, Reply, etag, roles
 from tradewind.services.auth import usecases
 from tradewind.services.auth.domain import Account
-from tradewind.services.auth.usecases import Parts, SignedIn
+from tradewind.services.auth.parts import Parts
+from tradewind.services.auth.usecases import SignedIn
 from tradewind.services.auth.wire import (
     AccountView,
     JwksView,

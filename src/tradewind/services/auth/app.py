@@ -14,10 +14,10 @@ from tradewind.services.auth import usecases
 from tradewind.services.auth.api import api
 from tradewind.services.auth.consumer import handlers
 from tradewind.services.auth.jobs import jobs
+from tradewind.services.auth.parts import Parts
 from tradewind.services.auth.passwords import Passwords
 from tradewind.services.auth.settings import AuthSettings
 from tradewind.services.auth.tokens import AccessTokens
-from tradewind.services.auth.usecases import Parts
 
 
 def create_app(settings: AuthSettings, parts: Parts | None = None) -> Service[Parts]:

@@ -7,7 +7,7 @@ from tradewind.chassis.events import Received
 from tradewind.chassis.postgres import Tx
 from tradewind.contracts.user import UserProfileChanged
 from tradewind.services.auth import usecases
-from tradewind.services.auth.usecases import Parts
+from tradewind.services.auth.parts import Parts
 
 handlers: Handlers[Parts] = Handlers()
 

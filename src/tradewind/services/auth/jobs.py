@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tradewind.chassis.jobs import Job
 from tradewind.services.auth import usecases
-from tradewind.services.auth.usecases import Parts
+from tradewind.services.auth.parts import Parts
 
 EXPIRED_SESSIONS_EVERY_S = 600.0
 

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
-from tradewind.chassis.clock import Clock
 from tradewind.chassis.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from tradewind.chassis.ids import is_id, new_id
 from tradewind.chassis.logs import get_logger
-from tradewind.chassis.outbox import Outbox
-from tradewind.chassis.postgres import Database, Tx
+from tradewind.chassis.postgres import Tx
 from tradewind.contracts.auth import UserDisabled, UserEnabled, UserRegistered, UserRolesChanged
 from tradewind.services.auth import domain, store
 from tradewind.services.auth.domain import Account, Credentials, Role, Session
-from tradewind.services.auth.passwords import Passwords
-from tradewind.services.auth.tokens import AccessTokens, RefreshToken
+from tradewind.services.auth.parts import Parts
+from tradewind.services.auth.tokens import RefreshToken
 
 CLEANUP_BATCH = 1_000
 MAX_USER_AGENT_CHARS = 200
 
 _log = get_logger("auth")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the use cases work with. `jwks` is the public key set, as published."""
-
-    database: Database
-    outbox: Outbox
-    clock: Clock
-    passwords: Passwords
-    tokens: AccessTokens
-    jwks: dict[str, list[dict[str, Any]]]
-    session_ttl_s: float
 
 
 class SignedIn(msgspec.Struct, frozen=True, kw_only=True):

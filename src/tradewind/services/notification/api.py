@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tradewind.chassis.http import SIGNED_IN, Api, Call, Id, Page, PageQuery
 from tradewind.services.notification import store, usecases
-from tradewind.services.notification.app import Parts
+from tradewind.services.notification.parts import Parts
 from tradewind.services.notification.usecases import Notification
 
 api = Api("notification", tag="Notifications", description="What a customer was told, in the app.")

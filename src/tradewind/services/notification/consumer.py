@@ -13,7 +13,7 @@ from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderDeliv
 from tradewind.contracts.payment import PaymentRefunded, PaymentRequiresAction
 from tradewind.contracts.user import UserProfileChanged
 from tradewind.services.notification import usecases
-from tradewind.services.notification.app import Parts
+from tradewind.services.notification.parts import Parts
 
 handlers: Handlers[Parts] = Handlers()
 

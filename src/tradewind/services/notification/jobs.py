@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tradewind.chassis.jobs import Job
 from tradewind.services.notification import usecases
-
-if TYPE_CHECKING:
-    from tradewind.services.notification.app import Parts
+from tradewind.services.notification.parts import Parts
 
 MAIL_EVERY_S = 1.0
 

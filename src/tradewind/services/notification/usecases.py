@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -17,9 +17,7 @@ from tradewind.contracts.auth import UserRegistered
 from tradewind.services.notification import store
 from tradewind.services.notification.clients import MailRefused, MailSession
 from tradewind.services.notification.domain import message_id, next_try, notice_of
-
-if TYPE_CHECKING:
-    from tradewind.services.notification.app import Parts
+from tradewind.services.notification.parts import Parts
 
 LEASE_S = 60.0
 _log = logs.get_logger("mail")
@@ -45,7 +43,7 @@ async def notify(parts: Parts, tx: Tx, events: Sequence[Received[Event]]) -> Non
     notices = [new for event in events if (new := _new_notice(parts, event)) is not None]
     if notices:
         await store.save_notices(tx, notices)
-        tx.after_commit(parts.mail.wake)
+        tx.after_commit(parts.wake_mail)
 
 
 def _new_notice(parts: Parts, event: Received[Event]) -> store.NewNotice | None:

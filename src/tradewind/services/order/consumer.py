@@ -16,7 +16,7 @@ from tradewind.contracts.payment import (
     PaymentRefundFailed,
     PaymentRequiresAction,
 )
-from tradewind.services.order.app import Parts
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.usecases import ordering
 
 handlers: Handlers[Parts] = Handlers()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tradewind.chassis import logs
 from tradewind.chassis.jobs import Job
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.usecases import ordering
-
-if TYPE_CHECKING:
-    from tradewind.services.order.app import Parts
 
 _log = logs.get_logger("jobs")
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import Context
+from typing import Any
 
 from tradewind.chassis.clock import Clock
 from tradewind.services.payment.domain.work import ChargeWork, RefundWork
@@ -28,7 +29,7 @@ Work = ChargeWork | RefundWork
 class Charger:
     """At most `concurrency` calls of `pursue` at once, which must not raise; the rest waits in line."""
 
-    def __init__(self, pursue: Callable[[Work], Awaitable[None]], *, concurrency: int, clock: Clock) -> None:
+    def __init__(self, pursue: Callable[[Work], Coroutine[Any, Any, None]], *, concurrency: int, clock: Clock) -> None:
         self._pursue = pursue
         self._concurrency = concurrency
         self._clock = clock
@@ -65,12 +66,9 @@ class Charger:
             if self._clock.monotonic_s() - since_s > START_WITHIN_S:
                 continue
             # In a context of its own: neither the deadline nor the trace of whoever committed is the work's.
-            task = asyncio.get_running_loop().create_task(self._run(work), context=Context())
+            task = asyncio.get_running_loop().create_task(self._pursue(work), context=Context())
             self._running.add(task)
             task.add_done_callback(self._ended)
-
-    async def _run(self, work: Work) -> None:
-        await self._pursue(work)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -11,7 +11,7 @@ from tradewind.chassis.http import SIGNED_IN, Api, Call, Id, IfMatch, Page, Page
 from tradewind.services.user import usecases
 from tradewind.services.user.domain.address import Address, AddressChanges, AddressFields
 from tradewind.services.user.domain.profile import Profile, ProfileChanges
-from tradewind.services.user.usecases import Parts
+from tradewind.services.user.parts import Parts
 
 api = Api("user", tag="Users", description="Profiles and addresses.")
 

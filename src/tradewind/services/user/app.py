@@ -10,8 +10,8 @@ from tradewind.chassis.service import Service
 from tradewind.contracts import user as contract
 from tradewind.services.user.api import api
 from tradewind.services.user.consumer import handlers
+from tradewind.services.user.parts import Parts
 from tradewind.services.user.settings import UserSettings
-from tradewind.services.user.usecases import Parts
 
 
 def create_app(settings: UserSettings, parts: Parts | None = None) -> Service[Parts]:  # noqa: ARG001 - as in every room

@@ -7,7 +7,7 @@ from tradewind.chassis.events import Received
 from tradewind.chassis.postgres import Tx
 from tradewind.contracts.auth import UserDisabled, UserEnabled, UserRegistered, UserRolesChanged
 from tradewind.services.user import usecases
-from tradewind.services.user.usecases import Parts
+from tradewind.services.user.parts import Parts
 
 handlers: Handlers[Parts] = Handlers()
 

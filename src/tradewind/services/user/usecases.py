@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -11,8 +10,7 @@ from tradewind.chassis.errors import NotFound
 from tradewind.chassis.events import Received
 from tradewind.chassis.identity import Caller
 from tradewind.chassis.ids import new_id
-from tradewind.chassis.outbox import Outbox
-from tradewind.chassis.postgres import Database, Tx
+from tradewind.chassis.postgres import Tx
 from tradewind.contracts.auth import UserRegistered
 from tradewind.contracts.user import UserProfileChanged
 from tradewind.services.user import store
@@ -20,17 +18,10 @@ from tradewind.services.user.domain import address as addresses
 from tradewind.services.user.domain import profile as profiles
 from tradewind.services.user.domain.address import Address, AddressChanges, AddressFields
 from tradewind.services.user.domain.profile import Profile, ProfileChanges
+from tradewind.services.user.parts import Parts
 
 Precondition = Callable[[int], None]
 """Asked with the version a change would be made to; raises `Conflict` (412)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What the use cases work with."""
-
-    database: Database
-    outbox: Outbox
 
 
 async def get_me(parts: Parts, caller: Caller) -> Profile:

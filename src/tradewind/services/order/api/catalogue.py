@@ -18,8 +18,8 @@ from tradewind.services.order.api.bodies import (
     product_view,
 )
 from tradewind.services.order.api.door import api
-from tradewind.services.order.app import Parts
 from tradewind.services.order.domain.product import Product
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.usecases import catalogue as usecases
 
 ADMIN = roles("admin")

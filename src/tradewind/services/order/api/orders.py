@@ -18,9 +18,9 @@ from tradewind.services.order.api.bodies import (
     order_view,
 )
 from tradewind.services.order.api.door import api
-from tradewind.services.order.app import Parts
 from tradewind.services.order.domain.order import Address, Order, Status
 from tradewind.services.order.domain.pricing import Wanted
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.store.orders import Told
 from tradewind.services.order.usecases import ordering as usecases
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from tradewind.chassis.errors import Conflict, NotFound
@@ -12,10 +10,8 @@ from tradewind.chassis.postgres import Tx
 from tradewind.contracts.money import Money
 from tradewind.services.order.domain.product import Product
 from tradewind.services.order.domain.stock import Movement
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.store import products
-
-if TYPE_CHECKING:
-    from tradewind.services.order.app import Parts
 
 
 async def get_product(parts: Parts, sku: str) -> Product:

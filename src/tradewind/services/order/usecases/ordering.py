@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from tradewind.chassis import logs
 from tradewind.chassis.errors import Conflict, FieldError, Forbidden, NotFound
@@ -24,12 +23,10 @@ from tradewind.services.order.domain.order import Address, Order, Payment, Statu
 from tradewind.services.order.domain.pricing import Wanted
 from tradewind.services.order.domain.signals import PaymentEvent, Signal
 from tradewind.services.order.domain.stock import Movement
+from tradewind.services.order.parts import Parts
 from tradewind.services.order.store import orders as store
 from tradewind.services.order.store import products
 from tradewind.services.order.usecases.catalogue import cache_key
-
-if TYPE_CHECKING:
-    from tradewind.services.order.app import Parts
 
 SEES_ALL = ("support", "finance")
 EVERYBODY = "all"

@@ -1,0 +1,150 @@
+"""Restarts, more instances and fewer, and the death of one of two, under traffic that is never tried again by its sender."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+
+from tests.e2e.customers import crowd, order_body, product
+from tests.e2e.platforms import audit, kill, rows, running, until, until_ready
+from tests.e2e.traffic import OpenLoop, Visitors
+from tradewind.bench.platform import Platform
+from tradewind.chassis.ids import new_id
+from tradewind.traffic.client import Shop
+
+ROOMS = ("auth", "user", "order", "payment", "notification", "analytics")
+REQUESTS_PER_S = 50.0
+STOCK = 10_000
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform of its own: these tests change it."""
+    with running(tmp_path_factory.mktemp("rolling")) as platform:
+        yield platform
+
+
+async def _visitors(shop: Shop, admin: str, seed: int) -> Visitors:
+    return Visitors(shop, await crowd(shop, 10), await product(shop, admin, stock=STOCK), admin, seed=seed)
+
+
+async def _all_confirmed(shop: Shop, visitors: Visitors) -> None:
+    for shopper, order_id in visitors.placed:
+        assert (await shop.settled(shopper.token, order_id, timeout_s=60.0))["status"] == "confirmed"
+
+
+async def test_every_room_is_restarted_and_nobody_notices(platform: Platform, shop: Shop, admin: str) -> None:
+    visitors = await _visitors(shop, admin, seed=2)
+    loop = OpenLoop(visitors.visit, rate_per_s=REQUESTS_PER_S)
+    before = await asyncio.to_thread(rows, platform)
+    async with loop.running():
+        await loop.answered(50)
+        for room in ROOMS:
+            await asyncio.to_thread(platform.command, "restart", room)
+            assert loop.failures == {}, f"while {room} was restarted"
+        await loop.answered(50)
+    assert loop.failures == {}
+    after = await asyncio.to_thread(rows, platform)
+    assert before.keys() == after.keys()
+    for name, row in after.items():
+        assert (row["pid"] != before[name]["pid"]) == (row["room"] in ROOMS), name
+        assert row["ready"], name
+        assert row["restarts"] == 0, f"{name} died"
+    await _all_confirmed(shop, visitors)
+    await asyncio.to_thread(audit, platform)
+
+
+async def test_more_instances_and_fewer_and_nobody_notices(platform: Platform, shop: Shop, admin: str) -> None:
+    visitors = await _visitors(shop, admin, seed=3)
+    loop = OpenLoop(visitors.visit, rate_per_s=REQUESTS_PER_S)
+    async with loop.running():
+        await loop.answered(50)
+        for change in ("order=2", "payment=2", "order=3", "payment=1", "order=1"):
+            await asyncio.to_thread(platform.command, "scale", change)
+            assert loop.failures == {}, f"at scale {change}"
+        await loop.answered(50)
+    assert loop.failures == {}
+    names = (await asyncio.to_thread(rows, platform)).keys()
+    assert [name for name in names if name.startswith(("order", "payment"))] == ["order-1", "payment-1"]
+    await _all_confirmed(shop, visitors)
+    await asyncio.to_thread(audit, platform)
+
+
+async def test_both_instances_serve(platform: Platform, shop: Shop, admin: str, two_orders: None) -> None:
+    sku = await product(shop, admin)
+    before = {name: await _served(platform, name) for name in ("order-1", "order-2")}
+    await asyncio.gather(*(shop.call("GET", f"/v1/products/{sku}") for _ in range(60)))
+    for name, count in before.items():
+        assert await _served(platform, name) - count >= 10, f"{name} had next to nothing to do"
+
+
+async def test_one_of_two_dies_and_nobody_notices(
+    platform: Platform, shop: Shop, admin: str, two_orders: None
+) -> None:
+    visitors = await _visitors(shop, admin, seed=4)
+    loop = OpenLoop(visitors.visit, rate_per_s=REQUESTS_PER_S)
+    victim = (await asyncio.to_thread(rows, platform))["order-2"]
+    async with loop.running():
+        await loop.answered(50)
+        died = await asyncio.to_thread(kill, platform, "order-2")
+        await asyncio.to_thread(until_ready, platform, "order-2", other_than=died)
+        await loop.answered(50)
+    assert loop.failures == {}
+    await _all_confirmed(shop, visitors)
+
+    # The address it had is out of rotation, the one it has now is in.
+    mark = new_id()
+    await asyncio.gather(*(shop.call("GET", "/v1/products", headers={"user-agent": mark}) for _ in range(60)))
+    fresh = (await asyncio.to_thread(rows, platform))["order-2"]
+    upstreams: Counter[str] = Counter()
+
+    def logged() -> bool:
+        upstreams.clear()
+        for line in platform.command("logs", "envoy", "--format", "json", "--since", "1m").splitlines():
+            entry = json.loads(line)
+            if entry.get("agent") == mark:
+                upstreams[entry["upstream"]] += 1
+        return upstreams.total() == 60
+
+    await asyncio.to_thread(until, logged, "the access log to have all 60 requests")
+    assert _address(victim["url"]) not in upstreams
+    assert upstreams[_address(fresh["url"])] >= 10
+    await asyncio.to_thread(audit, platform)
+
+
+async def test_an_order_placed_at_one_instance_is_replayed_by_the_other(
+    shop: Shop, admin: str, two_orders: None
+) -> None:
+    visitors = await crowd(shop, 1)
+    sku, key = await product(shop, admin), new_id()
+    answers = [
+        await shop.call("POST", "/v1/orders", token=visitors[0].token, body=order_body(sku), key=key) for _ in range(20)
+    ]
+    assert len({answer.body["id"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 19
+
+
+@pytest.fixture(scope="module")
+def two_orders(platform: Platform) -> None:
+    """Two instances of order-service."""
+    platform.command("scale", "order=2")
+    assert {"order-1", "order-2"} <= rows(platform).keys()
+
+
+async def _served(platform: Platform, name: str) -> int:
+    """How many requests for a product an instance has answered, by its own metrics."""
+    port = platform.state.ports()[name]["management_port"]
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert answer.status == 200
+        text = await answer.text()
+    lines = [line for line in text.splitlines() if '"/v1/products/{sku}"' in line and "_count{" in line]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+
+
+def _address(url: str) -> str:
+    return url.removeprefix("http://")
