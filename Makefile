@@ -26,7 +26,8 @@ check: setup ## lint, types, walls, unit tests: under two minutes
 	$(BIN)/pytest -q tests/unit
 
 test: setup ## everything, on the real engines
-	$(BIN)/pytest -q tests
+	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/integration
+	$(BIN)/pytest -q tests/e2e
 
 fix: setup ## format and mend what can be mended
 	$(BIN)/ruff check --fix .

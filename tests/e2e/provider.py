@@ -32,7 +32,11 @@ class Provider:
 
     async def captured(self, order_id: str) -> list[int]:
         """The amounts of the charges that took money for an order, in minor units."""
-        return [charge["amount_captured_minor"] for charge in await self.charges(order_id) if charge["status"] == "succeeded"]
+        return [
+            charge["amount_captured_minor"]
+            for charge in await self.charges(order_id)
+            if charge["status"] == "succeeded"
+        ]
 
     async def _list(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self._call("GET", path))["items"]

@@ -168,9 +168,7 @@ async def test_parts_refunded_at_once_never_exceed_the_whole(
     audit(platform)
 
 
-async def test_a_cancellation_races_the_capture(
-    platform: Platform, shop: Shop, admin: str, provider: Provider
-) -> None:
+async def test_a_cancellation_races_the_capture(platform: Platform, shop: Shop, admin: str, provider: Provider) -> None:
     buyers = await crowd(shop, 10)
     sku = await product(shop, admin, stock=10)
     placed = await asyncio.gather(*(shop.place_order(buyer, [(sku, 1)], "pm_card_visa") for buyer in buyers))

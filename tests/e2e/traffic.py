@@ -72,7 +72,7 @@ class OpenLoop:
             await self._request()
         except Refused as refused:
             self.failures[str(refused)] += 1
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except Exception as error:
             self.failures[repr(error)] += 1
         self.slowest_s = max(self.slowest_s, time.perf_counter() - started_s)
 
@@ -167,4 +167,9 @@ class Visitors:
         if self.placed:
             owner, order_id = self.placed[-1]
             some.append((f"/v1/orders/{order_id}", owner.token))
-        return [*some, ("/v1/products", None), (f"/v1/products/{self._sku}", None), ("/v1/analytics/summary", self._admin)]
+        return [
+            *some,
+            ("/v1/products", None),
+            (f"/v1/products/{self._sku}", None),
+            ("/v1/analytics/summary", self._admin),
+        ]

@@ -1,4 +1,4 @@
-"""What must hold, a sentence each, and what a breach of it looks like."""
+"""What must hold, a sentence each; a breach of it; and the report of all of them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,31 @@ INVARIANTS: dict[Name, str] = {
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """One breach: which invariant, of what, and how."""
+    """One breach: which invariant, of what, how, and where to look or what to do about it."""
 
     invariant: Name
     subject: str
     detail: str
+    next_step: str
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of an audit. `settled` is false when the streams had not passed in time; the checks ran all the same."""
+    """The outcome of an audit, and what `tradewind audit --format json` prints: fields are added, none is taken away.
+
+    `clean`       no violation
+    `settled`     the streams passed in time; the checks ran all the same, without what was still on its way
+    `waits_for`   what had not passed, a sentence each; empty when settled
+    `not_seen`    what could not be looked at, and so was not checked, a sentence each
+    `waited_s`    seconds spent waiting for the streams
+    `took_s`      seconds spent checking
+    `checked`     violations by invariant, every invariant is there: `{"I1": 0, ...}`
+    `violations`  `{invariant, subject, detail, next_step}` each
+    """
 
     clean: bool
     settled: bool
+    waits_for: list[str]
+    not_seen: list[str]
     waited_s: float
     took_s: float
     checked: dict[str, int]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from tradewind.audit.sources import Charge
@@ -11,6 +9,20 @@ from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.third_party import ThirdPartyClient
 
 PAGE = 100
+
+
+class _Charge(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    reference: str
+    metadata: dict[str, str]
+    amount_captured_minor: int
+    amount_refunded_minor: int
+    currency: str
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: list[_Charge]
+    next_cursor: str | None
 
 
 class SandboxCharges:
@@ -28,27 +40,27 @@ class SandboxCharges:
         """
         client = ThirdPartyClient(self._url, "psp-sandbox", headers=self._headers)
         found: list[Charge] = []
-        after = ""
+        cursor = ""
         try:
             while True:
-                answer = await client.call("GET", f"/v1/charges?limit={PAGE}" + (f"&after={after}" if after else ""))
+                answer = await client.call("GET", f"/v1/charges?limit={PAGE}{cursor}")
                 if answer.status != 200:
-                    raise Unavailable("provider-refused", f"The provider answered {answer.status} to the audit.")
-                page = msgspec.json.decode(answer.body)
-                found.extend(_charge(item) for item in page["items"] if item["amount_captured_minor"] > 0)
-                after = page.get("next_cursor") or ""
-                if not after:
+                    raise Unavailable("provider-refused", f"psp-sandbox answered {answer.status}.")
+                page = msgspec.json.decode(answer.body, type=_Page)
+                found += [_charge(item) for item in page.items if item.amount_captured_minor > 0]
+                if page.next_cursor is None:
                     return found
+                cursor = f"&after={page.next_cursor}"
         finally:
             await client.close()
 
 
-def _charge(item: dict[str, Any]) -> Charge:
+def _charge(item: _Charge) -> Charge:
     return Charge(
-        id=item["id"],
-        order_id=item["reference"],
-        payment_id=item["metadata"].get("payment_id", ""),
-        captured_minor=item["amount_captured_minor"],
-        refunded_minor=item["amount_refunded_minor"],
-        currency=item["currency"],
+        id=item.id,
+        attempt_id=item.metadata.get("attempt_id", ""),
+        order_id=item.reference,
+        captured_minor=item.amount_captured_minor,
+        refunded_minor=item.amount_refunded_minor,
+        currency=item.currency,
     )

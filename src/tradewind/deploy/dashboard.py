@@ -60,7 +60,9 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
             {"{{job}} to {{target}}": _quantile(0.99, "http_client_request_duration_seconds", "job, target")},
         ),
         Panel(
-            "Circuits", "none", {"{{job}} to {{target}}": f"max by (job, target) (circuit_state{{{_SERVICES}}})"},
+            "Circuits",
+            "none",
+            {"{{job}} to {{target}}": f"max by (job, target) (circuit_state{{{_SERVICES}}})"},
             "0 closed, 1 half-open, 2 open.",
         ),
     ),
@@ -169,7 +171,9 @@ def dashboard() -> str:
     panels: list[dict[str, Any]] = []
     y = 0
     for row, charts in ROWS.items():
-        panels.append({"type": "row", "title": row, "collapsed": False, "panels": [], "gridPos": _place(0, y, WIDTH, 1)})
+        panels.append(
+            {"type": "row", "title": row, "collapsed": False, "panels": [], "gridPos": _place(0, y, WIDTH, 1)}
+        )
         width = WIDTH // 3
         for number, chart in enumerate(charts):
             place = _place(number % 3 * width, y + 1 + number // 3 * HEIGHT, width, HEIGHT)
@@ -208,7 +212,10 @@ def _chart(chart: Panel, place: dict[str, int]) -> dict[str, Any]:
         "datasource": {"type": "prometheus", "uid": "${datasource}"},
         "gridPos": place,
         "fieldConfig": {"defaults": {"unit": chart.unit, "min": 0}, "overrides": []},
-        "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi", "sort": "desc"}},
+        "options": {
+            "legend": {"displayMode": "list", "placement": "bottom"},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
         "targets": [
             {"refId": chr(ord("A") + number), "expr": expression, "legendFormat": legend}
             for number, (legend, expression) in enumerate(chart.queries.items())

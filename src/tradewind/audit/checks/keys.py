@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from tradewind.audit.books import Books
 from tradewind.audit.invariants import Violation
-from tradewind.audit.sources import Books
 
-# A key row is committed with its answer or not at all, so one without a status is a breach in itself. What an answer
-# names is in its body: an order's or refund's `id`, a product's `sku`.
+# A key row is committed with its answer or not at all, so one without a status is a breach in itself.
+_UNANSWERED = "SELECT key FROM idempotency_key WHERE status IS NULL"
+
+# What an answer names is in its body: an order's, payment's or refund's `id`, a product's `sku`.
 _LOST = {
     "order": """
-        SELECT subject, key, coalesce(body ->> 'id', body ->> 'sku', 'no answer') AS named FROM (
-            SELECT subject, key, status, convert_from(body, 'UTF8')::jsonb AS body FROM idempotency_key
-            WHERE status IS NULL OR status < 300
+        SELECT key, coalesce('order ' || id, 'product ' || sku, 'nothing') AS named FROM (
+            SELECT key, body ->> 'id' AS id, body ->> 'sku' AS sku FROM (
+                SELECT key, convert_from(body, 'UTF8')::json AS body FROM idempotency_key WHERE status BETWEEN 200 AND 299
+            ) answer
         ) k
-        WHERE status IS NULL
-           OR (body ? 'id' AND NOT EXISTS (SELECT FROM orders WHERE id = (body ->> 'id')::uuid))
-           OR (NOT body ? 'id' AND NOT EXISTS (SELECT FROM product WHERE sku = body ->> 'sku'))
+        WHERE NOT EXISTS (SELECT FROM orders WHERE orders.id = k.id::uuid)
+            AND NOT EXISTS (SELECT FROM product WHERE product.sku = k.sku)
     """,
     "payment": """
-        SELECT subject, key, coalesce(body ->> 'id', 'no answer') AS named FROM (
-            SELECT subject, key, status, convert_from(body, 'UTF8')::jsonb AS body FROM idempotency_key
-            WHERE status IS NULL OR status < 300
+        SELECT key, coalesce('payment or refund ' || id, 'nothing') AS named FROM (
+            SELECT key, convert_from(body, 'UTF8')::json ->> 'id' AS id FROM idempotency_key
+            WHERE status BETWEEN 200 AND 299
         ) k
-        WHERE status IS NULL
-           OR NOT EXISTS (SELECT FROM refund WHERE id = (body ->> 'id')::uuid
-                          UNION ALL SELECT FROM payment WHERE id = (body ->> 'id')::uuid)
+        WHERE NOT EXISTS (SELECT FROM refund WHERE refund.id = k.id::uuid)
+            AND NOT EXISTS (SELECT FROM payment WHERE payment.id = k.id::uuid)
     """,
 }
 
 
 async def successes_have_their_resource(books: Books) -> list[Violation]:
     """What a stored success named is there."""
-    return [
-        Violation("I3", f"{room} key {row['key']}", f"its answer names {row['named']}, which is not there")
+    found = [
+        _breach(room, row["key"], "it was committed without an answer")
+        for room in books.rooms
+        for row in await books[room].rows(_UNANSWERED)
+    ]
+    found += [
+        _breach(room, row["key"], f"its answer names {row['named']}, which is not there")
         for room, query in _LOST.items()
         for row in await books[room].rows(query)
     ]
+    return found
+
+
+def _breach(room: str, key: str, detail: str) -> Violation:
+    quoted = key.replace("'", "''")
+    return Violation(
+        "I3",
+        f"{room} key {key}",
+        detail,
+        f"{room}_service: SELECT * FROM idempotency_key WHERE key = '{quoted}'; its client was told of a success",
+    )

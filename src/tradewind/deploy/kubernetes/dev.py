@@ -7,7 +7,6 @@ from typing import Any
 
 from tradewind.deploy import compose, containers
 from tradewind.deploy.environment import HTTP_PORT, SANDBOX, STATE_FOLDER
-from tradewind.deploy.kubernetes.production import NAMESPACE
 from tradewind.deploy.kubernetes.gateway import STATE, volume_claim
 from tradewind.deploy.kubernetes.migrate import job_name
 from tradewind.deploy.kubernetes.pods import (
@@ -28,6 +27,7 @@ from tradewind.deploy.kubernetes.pods import (
     selector,
 )
 from tradewind.deploy.kubernetes.policies import opened
+from tradewind.deploy.kubernetes.production import NAMESPACE
 from tradewind.deploy.secret_files import secret_names
 from tradewind.deploy.yaml_text import Line, documents, dump
 from tradewind.stack.rooms import CONTROL_PLANE

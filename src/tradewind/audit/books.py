@@ -1,0 +1,92 @@
+"""All books open at the same time, and what lies between them: the positions on the bus.
+
+The databases are on different servers, so there is no one moment to look at all of them, and no clock to be trusted with
+saying which of two things was first. What orders them is the bus. It is looked at twice, and every room in between:
+
+    positions    how far each partition is written, and each consumer has read       (1)
+    the rooms    each a snapshot of its own                                          (2)
+    the bus      a snapshot                                                          (3)
+
+What a consumer had read at (1) it had committed before (2). What a producer has committed at (2) is in its outbox there, or
+on the bus at (3). So of whatever has neither a row in the outboxes of (2), nor a message on the bus of (3) behind the
+positions of (1), every room shows the very same history, and may be compared. The rest is on its way: `motion.py` names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from tradewind.audit.look import Look
+from tradewind.audit.sources import Charge
+from tradewind.chassis.transport import Place, Positions
+
+BUS = "bus"
+PAYMENT = "payment"
+
+_POSITIONS = """
+    SELECT p.topic, p.partition, p.head, s.consumer_group, coalesce(o.next_offset, 0) AS next_offset
+    FROM partition p
+    LEFT JOIN subscription s ON s.topic = p.topic
+    LEFT JOIN consumer_offset o
+        ON o.consumer_group = s.consumer_group AND o.topic = p.topic AND o.partition = p.partition
+"""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The provider's charges. `since`, by the clock of payment-service's database: what was settled before is in it."""
+
+    charges: Sequence[Charge]
+    since: datetime
+
+
+class Books:
+    """A look into every room and the bus, where everybody's positions were, and the provider's charges (None: not seen)."""
+
+    def __init__(
+        self, looks: Mapping[str, Look], heads: Positions, read: Mapping[str, Positions], listing: Listing | None
+    ) -> None:
+        self._looks = looks
+        self._read = read
+        self.heads = heads
+        self.listing = listing
+
+    def __getitem__(self, room: str) -> Look:
+        return self._looks[room]
+
+    @property
+    def bus(self) -> Look:
+        """The bus, seen after all rooms."""
+        return self._looks[BUS]
+
+    @property
+    def rooms(self) -> tuple[str, ...]:
+        """The rooms that have a database."""
+        return tuple(room for room in self._looks if room != BUS)
+
+    def read_by(self, group: str) -> Positions:
+        """How far a consumer group had read before the rooms were looked at; a partition it never read from is at 0."""
+        return {**dict.fromkeys(self.heads, 0), **self._read.get(group, {})}
+
+
+@contextlib.asynccontextmanager
+async def open_books(looks: Mapping[str, Look], listing: Listing | None) -> AsyncIterator[Books]:
+    """Freeze all looks, in the order that makes them comparable.
+
+    Raises:
+        Unavailable: a database is away.
+    """
+    heads: Positions = {}
+    read: dict[str, Positions] = {}
+    for topic, partition, head, group, next_offset in await looks[BUS].rows(_POSITIONS):
+        place: Place = (topic, partition)
+        heads[place] = head
+        if group is not None:
+            read.setdefault(group, {})[place] = next_offset
+    await asyncio.gather(*(look.freeze() for look in looks.values() if look.name != BUS))
+    await looks[BUS].freeze()
+    yield Books(looks, heads, read, listing)

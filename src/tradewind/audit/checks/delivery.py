@@ -1,0 +1,140 @@
+"""I4, the consumers' half: what a consumer has read is in its inbox, each event once.
+
+The log and an inbox hold millions of ids on different servers. Event ids begin with their time, so both sides are cut into
+slices of a minute, whose digests are compared; ids travel only for slices that differ. An inbox remembers longer than the
+bus keeps, so slices that the bus has nothing of are left alone, and those at the edge of its retention differ as a rule.
+
+The inbox row is written in the transaction of the effect, and so is a dead letter's.
+"""
+
+# ruff: noqa: S608 - only the constants below are formatted into statements
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from tradewind.audit.books import Books
+from tradewind.audit.invariants import Violation
+from tradewind.chassis.consumer import Handlers
+from tradewind.chassis.postgres import Record
+from tradewind.chassis.transport import Positions
+
+CHUNK = 10_000
+MOST = 1_000
+"""Missing events of one consumer after which no more are named."""
+
+# 32 bits of the 48 that count milliseconds: slices of 65.5 s.
+_SLICE = "left({}::text, 8)"
+_COUNTED = "count(*) AS n, sum(uuid_hash_extended({}, 0)) AS digest"
+_ON_THE_BUS = f"""
+    SELECT type, {_SLICE.format("event_id")} AS slice, {_COUNTED.format("event_id")} FROM log GROUP BY 1, 2
+"""
+_POSITIONS = "unnest($1::text[], $2::int[], $3::bigint[]) AS read (topic, partition, next_offset)"
+_NOT_READ_YET = f"""
+    SELECT type, {_SLICE.format("event_id")} AS slice, {_COUNTED.format("event_id")}
+    FROM {_POSITIONS}
+    JOIN log ON log.topic = read.topic AND log.partition = read.partition AND log."offset" >= read.next_offset
+    GROUP BY 1, 2
+"""
+_TAKEN = f"""
+    SELECT {_SLICE.format("event_id")} AS slice, {_COUNTED.format("event_id")} FROM inbox WHERE consumer_group = $1 GROUP BY 1
+"""
+_READ = f"""
+    SELECT DISTINCT ON (event_id) event_id, type, key, log.topic, log.partition, log."offset"
+    FROM {_POSITIONS}
+    JOIN log ON log.topic = read.topic AND log.partition = read.partition AND log."offset" < read.next_offset
+    WHERE type = ANY($4::text[]) AND {_SLICE.format("event_id")} = ANY($5::text[])
+    ORDER BY event_id, log."offset"
+"""
+_NOT_ONCE = """
+    SELECT wanted.event_id, count(inbox.event_id) AS times FROM unnest($2::uuid[]) AS wanted (event_id)
+    LEFT JOIN inbox ON inbox.consumer_group = $1 AND inbox.event_id = wanted.event_id
+    GROUP BY wanted.event_id HAVING count(inbox.event_id) <> 1
+"""
+
+
+class _Digest(NamedTuple):
+    count: int
+    digest: int
+
+
+_NOTHING = _Digest(0, 0)
+
+
+async def taken_once(books: Books) -> list[Violation]:
+    """Every event behind a consumer's position is in its inbox, once."""
+    on_the_bus = await books.bus.rows(_ON_THE_BUS)
+    found: list[Violation] = []
+    for room in books.rooms:
+        types = handled_types(room)
+        if types:
+            found += await _taken_once_by(books, room, types, on_the_bus)
+    return found
+
+
+def handled_types(room: str) -> list[str]:
+    """The event types that a room's handlers take; none for a room without a bus door."""
+    try:
+        module = importlib.import_module(f"tradewind.services.{room}.consumer")
+    except ModuleNotFoundError:
+        return []
+    handlers: Handlers[object] = module.handlers
+    return sorted(event.TYPE for event in handlers.types)
+
+
+async def _taken_once_by(
+    books: Books, room: str, types: Sequence[str], on_the_bus: Sequence[Record]
+) -> list[Violation]:
+    group = f"{room}-service"
+    read = books.read_by(group)
+    not_yet = await books.bus.rows(_NOT_READ_YET, *_columns(read))
+    due = _by_slice(on_the_bus, not_yet, types)
+    taken = {row["slice"]: _Digest(row["n"], row["digest"]) for row in await books[room].rows(_TAKEN, group)}
+    suspect = [slice_ for slice_, digest in due.items() if digest.count and digest != taken.get(slice_, _NOTHING)]
+    if not suspect:
+        return []
+    events = {row["event_id"]: row for row in await books.bus.rows(_READ, *_columns(read), types, suspect)}
+    ids = list(events)
+    found: list[Violation] = []
+    for start in range(0, len(ids), CHUNK):
+        for event_id, times in await books[room].rows(_NOT_ONCE, group, ids[start : start + CHUNK]):
+            found.append(_breach(group, events[event_id], times))
+        if len(found) >= MOST:
+            break
+    return found
+
+
+def _by_slice(
+    on_the_bus: Sequence[Record], not_yet: Sequence[Record], types: Collection[str]
+) -> Mapping[str, _Digest]:
+    """What a consumer of `types` must have taken: all there is, less what it has not read yet."""
+    due: dict[str, _Digest] = defaultdict(lambda: _NOTHING)
+    for rows, sign in ((on_the_bus, 1), (not_yet, -1)):
+        for type_, slice_, count, digest in rows:
+            if type_ in types:
+                before = due[slice_]
+                due[slice_] = _Digest(before.count + sign * count, before.digest + sign * digest)
+    return due
+
+
+def _columns(positions: Positions) -> tuple[list[str], list[int], list[int]]:
+    return [topic for topic, _ in positions], [partition for _, partition in positions], list(positions.values())
+
+
+def _breach(group: str, event: Record, times: int) -> Violation:
+    room = group.removesuffix("-service")
+    place = f"{event['topic']}/{event['partition']}@{event['offset']}"
+    told = f"{event['type']} of {event['key']} at {place}"
+    return Violation(
+        "I4",
+        f"event {event['event_id']}",
+        f"{group} has read past {told} without taking it"
+        if times == 0
+        else f"{group} has taken {told} {times} times",
+        f"{room}_service: what should it have changed? No row of `inbox` says that it did"
+        if times == 0
+        else f"{room}_service: what did it change twice? `inbox` has lost its primary key",
+    )

@@ -1,0 +1,45 @@
+"""What is on its way between the rooms at this moment, and so cannot be compared yet. Why this is all: see `books.py`."""
+
+# ruff: noqa: S608 - only the constants below are formatted into statements
+
+from __future__ import annotations
+
+from tradewind.audit.books import Books
+from tradewind.chassis.transport import Positions
+
+# A message may be anything, also no JSON and no text at all: the regular expression reads what can be read.
+_ORDER = """coalesce(substring(encode({}, 'escape') FROM '"order_id"\\s*:\\s*"([0-9a-f-]{{36}})"'), key)"""
+_BEHIND = """
+    SELECT DISTINCT {} AS subject
+    FROM unnest($1::text[], $2::int[], $3::bigint[]) AS after (topic, partition, next_offset)
+    JOIN log ON log.topic = after.topic AND log.partition = after.partition AND log."offset" >= after.next_offset
+    WHERE log.topic = ANY($4::text[])
+"""
+_ORDERS_BEHIND = _BEHIND.format(_ORDER.format("value"))
+_KEYS_BEHIND = _BEHIND.format("key")
+_ORDERS_IN_OUTBOX = f"SELECT DISTINCT {_ORDER.format('envelope')} AS subject FROM outbox"
+_KEYS_IN_OUTBOX = "SELECT DISTINCT key AS subject FROM outbox"
+
+
+async def orders_in_motion(books: Books, *ways: tuple[str, str]) -> frozenset[str]:
+    """Ids of orders with an event on one of the ways (from room, to room), in the outbox or on the bus.
+
+    A room's topic has the room's name, and its events carry an `order_id`.
+    """
+    found: set[str] = set()
+    for producer, consumer in ways:
+        found |= {row["subject"] for row in await books[producer].rows(_ORDERS_IN_OUTBOX)}
+        read = books.read_by(f"{consumer}-service")
+        found |= {row["subject"] for row in await books.bus.rows(_ORDERS_BEHIND, *_columns(read), [producer])}
+    return frozenset(found)
+
+
+async def keys_in_motion(books: Books, producer: str) -> frozenset[str]:
+    """Keys of a producer's events that were on their way to the bus while we looked at the rooms."""
+    found = {row["subject"] for row in await books[producer].rows(_KEYS_IN_OUTBOX)}
+    found |= {row["subject"] for row in await books.bus.rows(_KEYS_BEHIND, *_columns(books.heads), [producer])}
+    return frozenset(found)
+
+
+def _columns(positions: Positions) -> tuple[list[str], list[int], list[int]]:
+    return [topic for topic, _ in positions], [partition for _, partition in positions], list(positions.values())
