@@ -32,11 +32,10 @@ ENV PATH=/opt/tradewind/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 10001:10001
-WORKDIR /var/lib/tradewind
 # 8000 HTTP, 9000 probes and metrics; the gateway also has 8080 for the public, 8081 and 8082 for the services.
 EXPOSE 8000 8080 8081 8082 9000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-ISc", "import socket; s = socket.create_connection((\"127.0.0.1\", 9000), 3); s.sendall(b\"GET /readyz HTTP/1.0\\r\\n\\r\\n\"); raise SystemExit(b\" 200 \" not in s.recv(64))"]
+    CMD ["python", "-ISc", "import socket; s = socket.create_connection((\"127.0.0.1\", 9000), 3); s.sendall(b\"GET /readyz HTTP/1.1\\r\\nHost: me\\r\\n\\r\\n\"); raise SystemExit(b\" 200 \" not in s.recv(64))"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Tradewind" \

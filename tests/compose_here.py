@@ -136,4 +136,3 @@ class Here:
         text = self._names.sub(lambda found: f"127.0.0.1:{self.port(found[1], int(found[2]))}", text)
         text = text.replace("/run/secrets", str(self._folder / "secrets"))
         return text.replace("/var/lib/tradewind", str(self._folder / f"state-{service}"))
-

@@ -7,12 +7,19 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.migrations import migrate
 from tradewind.stack import provision
 from tradewind.stack.engines import PostgresEngine, ValkeyEngine
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile(
+    "tradewind", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
+)
+hypothesis.settings.load_profile("tradewind")
 
 ROOMS = Path(__file__).parents[1] / "src/tradewind/services"
 

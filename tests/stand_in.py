@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 
-from tradewind.stack.gate import GATE
 from tradewind.stack.process import MARK
 from tradewind.stack.state import State
 from tradewind.stack.unit import Launch, Unit
@@ -19,11 +18,8 @@ SERVES = """
 import os, signal, sys, time
 from pathlib import Path
 note = Path(sys.argv[1])
-gate = os.environ.get("{gate}")
-if gate:
-    os.write(int(gate), b"l")
-    if not os.read(int(gate), 1):
-        sys.exit(0)
+from tradewind.stack.gate import wait_for_turn
+wait_for_turn()
 def leave(*_):
     time.sleep({drain_s})
     print("drained", flush=True)
@@ -41,7 +37,7 @@ def serving(
     state: State, name: str, *needs: str, room: str | None = None, gated: bool = False, drain_s: float = 0.0
 ) -> Unit:
     """A unit whose instances are ready once they have written their pid down."""
-    return scripted(state, name, SERVES.format(gate=GATE, drain_s=drain_s), *needs, room=room, gated=gated)
+    return scripted(state, name, SERVES.format(drain_s=drain_s), *needs, room=room, gated=gated)
 
 
 def scripted(
@@ -56,7 +52,7 @@ def scripted(
             return note.exists() and note.read_text() == str(pid)
 
         return Launch(
-            argv=(sys.executable, "-S", "-c", script, str(note)),
+            argv=(sys.executable, "-c", script, str(note)),
             env={MARK: str(state.folder)},
             ready=ready,
             gated=gated,

@@ -180,8 +180,8 @@ async def test_a_cancellation_races_the_capture(platform: Platform, shop: Shop, 
     )
     assert refused == []
     assert {answer.body["status"] for answer in answers} == {"cancelled"}
+    ended = ("cancelled", "failed", "refunded")
     for buyer, order in zip(buyers, placed, strict=True):
-        ended = ("cancelled", "failed", "refunded")
         await shop.until(buyer.token, f"/v1/payments/{order['payment']['id']}", lambda body: body["status"] in ended)
         for charge in await provider.charges(order["id"]):
             assert charge["amount_captured_minor"] == charge["amount_refunded_minor"]

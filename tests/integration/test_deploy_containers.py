@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
-from tests.compose_here import Here, resolved
+from tests.compose_here import BIN, Here, resolved
 from tradewind.deploy.containers import every_container
 from tradewind.deploy.secret_files import secret_names, write_secrets
 from tradewind.stack import probe
 from tradewind.stack.administrator import DEFAULT_EMAIL
 from tradewind.stack.engines import PostgresEngine
+from tradewind.stack.gate import GATE
 from tradewind.stack.rooms import all_rooms
 from tradewind.traffic.client import open_shop
 
@@ -95,7 +100,40 @@ def test_on_sigterm_each_drains_and_ends_well(platform: Here) -> None:
         assert platform.stop(*wave) == dict.fromkeys(wave, 0)
 
 
-@pytest.mark.skipif(not os.access("/usr/bin/unshare", os.X_OK), reason="not run: no unshare on this machine")
-def test_as_process_1_a_service_still_hears_sigterm(platform: Here) -> None:
-    """The kernel drops signals to process 1 that it has no handler for: that is why many images need an init."""
-    pytest.skip("see below")
+_PROCESS_1 = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+
+
+@pytest.fixture
+def alone() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+    """order-service as process 1 of a process namespace, at its gate: loaded, and not yet opened."""
+    if subprocess.run([*_PROCESS_1, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("not run: this machine gives no process namespace")
+    ours, its = socket.socketpair()
+    environ = {**os.environ, GATE: str(its.fileno()), "ORDER_DATABASE_URL": "postgresql://a:b@127.0.0.1:1/c"}
+    process = subprocess.Popen(
+        [*_PROCESS_1, BIN / "tradewind", "run", "order"], env=environ, pass_fds=[its.fileno()], stdout=subprocess.PIPE
+    )
+    with ours, its, process:
+        yield process, ours
+        process.kill()
+
+
+def test_as_process_1_it_hears_sigterm_while_it_starts(alone: tuple[subprocess.Popen[bytes], socket.socket]) -> None:
+    """To process 1 the kernel delivers only signals with a handler: for that, many an image carries an init."""
+    process, gate = alone
+    assert gate.recv(1), "it has loaded its code and waits"
+    psutil.Process(process.pid).children()[0].send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+
+
+def test_as_process_1_it_hears_sigterm_while_its_database_is_away(
+    alone: tuple[subprocess.Popen[bytes], socket.socket],
+) -> None:
+    process, gate = alone
+    gate.recv(1)
+    gate.send(b"g")
+    assert process.stdout is not None
+    while b"database-unavailable" not in process.stdout.readline():
+        assert process.poll() is None
+    psutil.Process(process.pid).children()[0].send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0

@@ -335,6 +335,7 @@ async def test_rate_limits_by_subject_by_address_and_for_logins(tmp_path: Path) 
         await lab.register(
             "auth-1", echo.port,
             {"path": "/v1/auth/login", "methods": ["POST"], "rate": "auth"},
+            {"path": "/v1/auth/password/change", "methods": ["POST"], "rate": "auth", "access": "signed-in"},
             {"path": "/v1/me", "methods": ["GET"], "rate": "default", "access": "optional"},
             {"path": "/v1/free", "methods": ["GET"], "rate": "none"},
         )  # fmt: skip
@@ -354,6 +355,9 @@ async def test_rate_limits_by_subject_by_address_and_for_logins(tmp_path: Path) 
         assert await statuses(4, "/v1/me") == [200, 200, 200, 429]
         logins = [await get(lab, "/v1/auth/login", method="POST", data=b"x") for _ in range(3)]
         assert [answer[0] for answer in logins] == [200, 200, 429]
+        guess = {"method": "POST", "data": b"x"}
+        assert await statuses(3, "/v1/auth/password/change", token=issuer.token("u-3"), **guess) == [200, 200, 429]
+        assert await statuses(1, "/v1/auth/password/change", token=issuer.token("u-4"), **guess) == [200]
         assert await statuses(6, "/v1/free") == [200] * 6
 
         assert logins[0][1]["ratelimit"] == '"auth";r=1;t=0'

@@ -14,6 +14,7 @@ from aiosmtpd.handlers import Message as MessageHandler
 
 from tests.asgi import call
 from tests.conftest import RoomDatabase
+from tests.cursors import IMPOSSIBLE_MOMENTS, cursor
 from tests.received import received
 from tradewind.chassis.clock import SystemClock
 from tradewind.chassis.errors import Unavailable
@@ -91,7 +92,7 @@ async def test_a_customer_is_told_by_mail_and_in_the_app(parts: Parts, smtp: tup
     await usecases.send_due_mails(parts)
     assert sorted(mail["Subject"] for mail in smtp[0].mails) == ["Order TW-7 is confirmed", "Welcome"]
     assert {mail["To"] for mail in smtp[0].mails} == {"Ada <ada@example.test>"}
-    listed = await usecases.list_notifications(parts, user, unread=True, after=None, limit=10)
+    listed = await usecases.list_notifications(parts, user, unread=True, before=None, limit=10)
     assert {item.kind for item in listed} == {"welcome", "order_confirmed"}
 
 
@@ -182,3 +183,13 @@ async def test_notifications_are_read_by_their_owner_only(parts: Parts) -> None:
     assert read.json["read_at"] == again.json["read_at"] is not None
     unread = (await call(app, "GET", "/v1/notifications?unread=true", headers=mine)).json["items"]
     assert len(unread) == 2
+
+
+@pytest.mark.parametrize(
+    "position", [*([moment, new_id()] for moment in IMPOSSIBLE_MOMENTS), ["2026-01-01T00:00:00Z", "x"]]
+)
+async def test_a_position_that_no_page_gave_out_is_refused(parts: Parts, position: list[object]) -> None:
+    app = build_asgi(api, parts, Doorman(Verifier(), parts.database, Metrics()))
+    path = f"/v1/notifications?cursor={cursor(position)}"
+    refused = await call(app, "GET", path, headers={"authorization": f"Bearer {new_id()}"})
+    assert (refused.status, refused.json["code"]) == (400, "cursor-invalid")

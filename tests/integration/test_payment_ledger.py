@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import RoomDatabase
+from tests.cursors import IMPOSSIBLE_MOMENTS, cursor
 from tests.integration.payment_fixtures import Till, new_order, open_till, provider_and_database
 from tradewind.chassis.ids import new_id
 from tradewind.services.payment.domain.ledger import CHART, RULES
@@ -142,6 +143,19 @@ async def test_finance_reads_the_entries_page_by_page(till: Till) -> None:
     assert [entry["account"] for entry in sales] == ["sales"] * 3
     for bad in ("limit=0", "limit=101", "limit=x", "cursor=x", "payment_id=x"):
         assert (await till.ask("GET", f"/v1/ledger/entries?{bad}", by=till.finance)).status == 400
+
+
+@pytest.mark.parametrize("position", [[2**63, 1], [2**200, 1], [1, 2**15], [1, 2**63], [-1, 1], [1, -1], [1], ["1", 1]])
+async def test_a_position_that_no_page_gave_out_is_refused(till: Till, position: list[object]) -> None:
+    refused = await till.ask("GET", f"/v1/ledger/entries?cursor={cursor(position)}", by=till.finance)
+    assert (refused.status, refused.json["code"]) == (400, "cursor-invalid")
+
+
+@pytest.mark.parametrize("moment", IMPOSSIBLE_MOMENTS)
+async def test_a_moment_that_no_page_gave_out_is_refused(till: Till, moment: str) -> None:
+    path = f"/v1/payments/reconciliation?cursor={cursor([moment, new_id()])}"
+    refused = await till.ask("GET", path, by=till.finance)
+    assert (refused.status, refused.json["code"]) == (400, "cursor-invalid")
 
 
 async def test_the_books_are_for_finance(till: Till) -> None:

@@ -49,12 +49,17 @@ def state(tmp_path: Path) -> State:
     return state_in(tmp_path)
 
 
-def test_killing_the_supervisor_takes_everything_along(state: State) -> None:
+@pytest.mark.parametrize("postgres_user", ["", "nobody"])
+def test_killing_the_supervisor_takes_everything_along(state: State, postgres_user: str) -> None:
+    if postgres_user and os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    user = {"TRADEWIND_POSTGRES_USER": postgres_user} if postgres_user else {}
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISES, str(state.folder)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
+        env={**os.environ, **user},
     )
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
@@ -63,6 +68,7 @@ def test_killing_the_supervisor_takes_everything_along(state: State) -> None:
     process.kill()
     process.wait()
     assert all_gone(pids) == []
+    state.remove()
 
 
 def test_leftovers_are_found_by_their_mark_and_ended(state: State) -> None:

@@ -204,18 +204,22 @@ async def test_a_successor_tells_its_predecessor_to_leave(state: State) -> None:
 
     def succeed(identity: str, predecessor: str) -> Any:
         succeeded.append((identity, predecessor))
-        os.kill(int((state.folder / f"{predecessor}.ready").read_text()), signal.SIGTERM)
         return unit.launch(identity)
 
-    async with supervised(state, replace(unit, overlaps=True, succeed=succeed)) as supervisor:
+    def tell(event: dict[str, Any]) -> None:
+        if event.get("name") == "proxy" and event["state"] == "draining" and len(supervisor.table()) > 1:
+            os.kill(event["pid"], signal.SIGTERM)  # what the successor does, once it serves
+
+    async with supervised(state, replace(unit, overlaps=True, succeed=succeed), tell=tell) as supervisor:
         old = instance(supervisor, "proxy").pid
         await supervisor.restart("proxy")
         new = instance(supervisor, "proxy")
         assert succeeded == [("proxy-2", "proxy")]
         assert new.pid != old
-        os.kill(new.pid or 0, signal.SIGKILL)  # it has nobody to take over from any more
+        assert said(state, "proxy").count("drained") == 1
+        os.kill(new.pid or 0, signal.SIGKILL)
         await until(lambda: new.restarts == 1 and new.ready.is_set())
-        assert succeeded == [("proxy-2", "proxy")]
+        assert succeeded == [("proxy-2", "proxy")]  # there was nobody to take over from any more
 
 
 async def test_scaling(state: State) -> None:

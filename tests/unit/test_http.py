@@ -73,7 +73,9 @@ async def make_basket(call: Call[str], body: Basket) -> Reply[Thing]:
 
 
 @api.get("/v1/baskets", access=PUBLIC)
-async def list_baskets(call: Call[str], page: PageQuery, from_: datetime | None = None) -> Page[Thing]:
+async def list_baskets(
+    call: Call[str], page: PageQuery, from_: datetime | None = None, least: Quantity | None = None, open: bool = True
+) -> Page[Thing]:
     """List baskets."""
     after = page.after(Position)
     rows = [Thing(str(n), after.id if after else None) for n in range(page.limit + 1)]
@@ -185,6 +187,15 @@ async def test_too_long_a_body_is_413_also_when_the_length_is_not_told() -> None
         "cursor=%00",
         "cursor=abc",
         "from=yesterday",
+        "from=1",
+        "from=null",
+        "least=1e0",
+        "least=11",
+        "least=%201",
+        "least=01",
+        "least=null",
+        "open=1",
+        "open=no",
     ],
 )
 async def test_a_bad_query_is_400(query: str) -> None:
@@ -193,7 +204,7 @@ async def test_a_bad_query_is_400(query: str) -> None:
 
 
 async def test_a_page_leads_to_the_next() -> None:
-    first = await get("/v1/baskets?limit=2&from=2026-01-01T00:00:00Z")
+    first = await get("/v1/baskets?limit=2&from=2026-01-01T00:00:00Z&least=1&open=false")
     assert [item["id"] for item in first.json["items"]] == ["0", "1"]
     second = await get(f"/v1/baskets?cursor={first.json['next_cursor']}")
     assert second.json["items"][0]["seen"] == "1"
@@ -258,7 +269,7 @@ def test_the_document_says_what_the_types_say() -> None:
         "maximum": 10,
     }
     listing = {parameter["name"] for parameter in document["paths"]["/v1/baskets"]["get"]["parameters"]}
-    assert listing == {"from", "limit", "cursor"}
+    assert listing == {"from", "least", "open", "limit", "cursor"}
     assert "security" not in operation
     assert document["paths"]["/v1/baskets/{id}"]["get"]["security"] == [{"bearer": []}]
 

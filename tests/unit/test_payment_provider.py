@@ -189,3 +189,12 @@ def test_an_old_notice_or_one_from_the_future_is_refused(age_s: int) -> None:
         provider()[0].read_notice(headers, body, NOW)
     near = signed(body, NOW - timedelta(seconds=age_s // 2))
     assert provider()[0].read_notice(near, body, NOW).event_id == "evt_1"
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "t=,v1=00", "t=x,v1=00", f"t={'9' * 400},v1=00", "t=1767225600", "t=1767225600,v1=é", "=,=", "," * 999],
+)
+def test_a_signature_that_nobody_made_is_refused(header: str) -> None:
+    with pytest.raises(Invalid, match="signature-invalid"):
+        provider()[0].read_notice({"sandbox-signature": header}, b"{}", NOW)

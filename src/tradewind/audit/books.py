@@ -21,6 +21,7 @@ from datetime import datetime
 
 import msgspec
 
+from tradewind.audit.invariants import Limits
 from tradewind.audit.look import Look
 from tradewind.audit.sources import Charge
 from tradewind.chassis.transport import Place, Positions
@@ -48,12 +49,19 @@ class Books:
     """A look into every room and the bus, where everybody's positions were, and the provider's charges (None: not seen)."""
 
     def __init__(
-        self, looks: Mapping[str, Look], heads: Positions, read: Mapping[str, Positions], listing: Listing | None
+        self,
+        looks: Mapping[str, Look],
+        heads: Positions,
+        read: Mapping[str, Positions],
+        *,
+        listing: Listing | None,
+        limits: Limits,
     ) -> None:
         self._looks = looks
         self._read = read
         self.heads = heads
         self.listing = listing
+        self.limits = limits
 
     def __getitem__(self, room: str) -> Look:
         return self._looks[room]
@@ -74,7 +82,7 @@ class Books:
 
 
 @contextlib.asynccontextmanager
-async def open_books(looks: Mapping[str, Look], listing: Listing | None) -> AsyncIterator[Books]:
+async def open_books(looks: Mapping[str, Look], *, listing: Listing | None, limits: Limits) -> AsyncIterator[Books]:
     """Freeze all looks, in the order that makes them comparable.
 
     Raises:
@@ -89,4 +97,4 @@ async def open_books(looks: Mapping[str, Look], listing: Listing | None) -> Asyn
             read.setdefault(group, {})[place] = next_offset
     await asyncio.gather(*(look.freeze() for look in looks.values() if look.name != BUS))
     await looks[BUS].freeze()
-    yield Books(looks, heads, read, listing)
+    yield Books(looks, heads, read, listing=listing, limits=limits)

@@ -5,8 +5,6 @@ thousand numbers travel instead of the rows. Where the two servers hash differen
 byte order) every bucket differs and all rows travel: slower, and just as right.
 """
 
-# ruff: noqa: S608 - the statements come from the checks of this package; values are arguments
-
 from __future__ import annotations
 
 import asyncio
@@ -50,6 +48,13 @@ class Difference(NamedTuple):
     key: str
     one: Record | None
     other: Record | None
+
+    @property
+    def either(self) -> Record:
+        """The row of the side that has one."""
+        row = self.one or self.other
+        assert row is not None
+        return row
 
 
 async def differences(one: Side, other: Side, *, ignoring: frozenset[str] = frozenset()) -> list[Difference]:

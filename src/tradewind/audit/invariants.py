@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from tradewind.chassis.transport import RETENTION_S
+
 Name: TypeAlias = Literal["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11"]
 
 INVARIANTS: dict[Name, str] = {
@@ -23,6 +25,24 @@ INVARIANTS: dict[Name, str] = {
 }
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long what may wait (I9), and how long the bus keeps events at least; in seconds.
+
+    `outcome_s` is the promise that reconciliation keeps; it counts from when the provider answers again, so after a longer
+    outage the audit is to be asked once more. `mail_s` is the longest pause between two tries.
+    """
+
+    retention_s: float = RETENTION_S
+    pending_s: float = 60.0
+    outcome_s: float = 60.0
+    due_s: float = 60.0
+    mail_s: float = 600.0
+    unpublished_s: float = 60.0
+    unread_s: float = 60.0
+    replay_s: float = 60.0
+    transaction_s: float = 60.0
+
+
 class Violation(msgspec.Struct, frozen=True):
     """One breach: which invariant, of what, how, and where to look or what to do about it."""
 
@@ -36,6 +56,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of an audit, and what `tradewind audit --format json` prints: fields are added, none is taken away.
 
     `clean`       no violation
+    `complete`    all that was named could be looked at; false when the provider is away
     `settled`     the streams passed in time; the checks ran all the same, without what was still on its way
     `waits_for`   what had not passed, a sentence each; empty when settled
     `not_seen`    what could not be looked at, and so was not checked, a sentence each
@@ -46,6 +67,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     clean: bool
+    complete: bool
     settled: bool
     waits_for: list[str]
     not_seen: list[str]

@@ -13,10 +13,15 @@ from tradewind.chassis.postgres import Record, dedicated_connection, is_away
 CONNECT_NAME = "tradewind audit"
 CLOSE_TIMEOUT_S = 5.0
 WORK_MEMORY = "64MB"
+LONGEST = "15min"
+"""For a statement, and between two: nobody holds on to old rows for longer by accident."""
 
-# The set comparisons group by the million: with the 4 MB that a server gives by default they would go through the disk.
+# A look waits while others are looked into, longer than servers let a transaction idle. The set comparisons group by the
+# million: with the 4 MB that a server gives by default they would go through the disk.
 _BEGIN = f"""
     BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+    SET LOCAL idle_in_transaction_session_timeout = '{LONGEST}';
+    SET LOCAL statement_timeout = '{LONGEST}';
     SET LOCAL work_mem = '{WORK_MEMORY}';
     SET LOCAL jit = off;
     SET LOCAL plan_cache_mode = force_custom_plan;

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
+from tradewind.audit.books import BUS, PAYMENT, Listing, open_books
 from tradewind.audit.checks import CHECKS
-from tradewind.audit.invariants import INVARIANTS, Report, Violation
-from tradewind.audit.sources import CONNECT_NAME, Look, Sources, open_books
-from tradewind.audit.streams import settle
-from tradewind.chassis.postgres import dedicated_connection
+from tradewind.audit.checks.limits import hidden_transactions
+from tradewind.audit.invariants import INVARIANTS, Limits, Report, Violation
+from tradewind.audit.look import Look, open_looks
+from tradewind.audit.sources import Provider, Sources
+from tradewind.audit.streams import Say, settle
+from tradewind.chassis.errors import Unavailable
+
+NO_LONGER = Limits()
 
 
-async def audit(sources: Sources, *, wait_s: float) -> Report:
-    """Wait up to `wait_s` for the streams, then check every invariant.
+async def audit(sources: Sources, *, wait_s: float, limits: Limits = NO_LONGER, say: Say = lambda _: None) -> Report:
+    """Wait up to `wait_s` for the streams, then check every invariant. `say` hears what is being done.
 
     Raises:
-        Unavailable: a database or the provider is away.
+        Unavailable: a database is away, refuses us, or is not migrated; it is named.
     """
     started_s = time.monotonic()
-    async with contextlib.AsyncExitStack() as stack:
-        looks: dict[str, Look] = {}
-        for name, url in {**sources.databases, "bus": sources.bus_url}.items():
-            connection = await dedicated_connection(url, application_name=CONNECT_NAME)
-            stack.push_async_callback(connection.close)
-            looks[name] = Look(connection)
-        began_at = await looks["bus"].value("SELECT clock_timestamp()")
-        settled = await settle(looks, timeout_s=wait_s)
-    waited_s = time.monotonic() - started_s
     violations: list[Violation] = []
-    async with open_books(sources, began_at) as books:
-        for check in CHECKS:
-            violations += await check(books)
+    async with open_looks({**sources.databases, BUS: sources.bus_url}) as looks:
+        waits_for = await settle(looks, timeout_s=wait_s, say=say)
+        settled_s = time.monotonic()
+        say("reading the provider's list of charges")
+        listing, not_seen = await _listing(sources.provider, looks[PAYMENT])
+        async with open_books(looks, listing=listing, limits=limits) as books:
+            for name, check in CHECKS:
+                say(f"checking {name}")
+                violations += await check(books)
+            not_seen += await hidden_transactions(books)
     return Report(
-        clean=not violations and settled,
-        settled=settled,
-        waited_s=round(waited_s, 3),
-        took_s=round(time.monotonic() - started_s - waited_s, 3),
+        clean=not violations,
+        complete=sources.provider is None or listing is not None,
+        settled=not waits_for,
+        waits_for=waits_for,
+        not_seen=not_seen,
+        waited_s=round(settled_s - started_s, 3),
+        took_s=round(time.monotonic() - settled_s, 3),
         checked={name: sum(violation.invariant == name for violation in violations) for name in INVARIANTS},
         violations=violations,
     )
+
+
+async def _listing(provider: Provider | None, payment: Look) -> tuple[Listing | None, list[str]]:
+    if provider is None:
+        return None, ["the provider's list of charges: no provider was named"]
+    since = await payment.value("SELECT clock_timestamp()")
+    try:
+        return Listing(await provider.charges(), since), []
+    except Unavailable as exc:
+        return None, [f"the provider's list of charges: {exc.detail}"]

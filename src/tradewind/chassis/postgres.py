@@ -37,6 +37,8 @@ _AWAY = (
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.ReadOnlySQLTransactionError,
+    # What asyncpg says when the server's farewell reached an idle connection and has not been read to its end.
+    asyncpg.InternalClientError,
 )
 
 

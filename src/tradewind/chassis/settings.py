@@ -2,11 +2,12 @@
 
     class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
         PREFIX = "ORDER_"
-        reservation_ttl_s: Annotated[float, Setting("How long an unpaid order holds its stock.")] = 900.0
+        reservation_ttl_s: Annotated[Seconds, Setting("How long an unpaid order holds its stock.")] = 900.0
 
     settings = load(OrderSettings, os.environ)      # reads ORDER_RESERVATION_TTL_S
 
-A field without a default is required. `NAME_FILE` may name a file that holds the value of `NAME`
+Every number has bounds (`Port`, `Count`, `Seconds`, `Share`, or its own `Meta`): a zero that would stop the platform
+later stops the start. A field without a default is required. `NAME_FILE` may name a file that holds the value of `NAME`
 (Kubernetes and compose secrets). Every wrong or missing variable is reported at once.
 """
 
@@ -52,6 +53,12 @@ class Setting(msgspec.Struct, frozen=True):
     env: str = ""
 
 
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=366 * 24 * 3600)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 class SettingsError(Exception):
     """One or more variables are wrong or missing; the message names each, a line a variable."""
 
@@ -70,15 +77,15 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     """What every service needs from its environment, whatever it does."""
 
     host: Annotated[str, Setting("Address the service listens on.")] = "127.0.0.1"
-    port: Annotated[int, Setting("Port of the service's HTTP; 0 takes a free one.")] = 0
-    management_port: Annotated[int, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
+    port: Annotated[Port, Setting("Port of the service's HTTP; 0 takes a free one.")] = 0
+    management_port: Annotated[Port, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
     instance: Annotated[str, Setting("Name of this process among its kind; default: room and host name.")] = ""
     advertise_host: Annotated[
         str,
         Setting("Address others reach this instance at; default: the host, or the one the registry is reached from."),
     ] = ""
-    pool_size: Annotated[int, Setting("Most connections this process opens to its database.")] = 4
-    drain_s: Annotated[float, Setting("Longest wait for requests in flight when stopping.")] = 10.0
+    pool_size: Annotated[Count, Setting("Most connections this process opens to its database.")] = 4
+    drain_s: Annotated[Seconds, Setting("Longest wait for requests in flight when stopping.")] = 10.0
     environment: Annotated[Literal["dev", "prod"], Setting("dev allows the sandbox provider.", env="TRADEWIND_ENV")] = (
         "prod"
     )
@@ -99,7 +106,7 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     otlp_endpoint: Annotated[
         str, Setting("OTLP/HTTP base URL traces go to; empty: nowhere.", env="OTEL_EXPORTER_OTLP_ENDPOINT")
     ] = ""
-    trace_ratio: Annotated[float, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = (
+    trace_ratio: Annotated[Share, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = (
         0.01
     )
 

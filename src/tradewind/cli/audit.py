@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import click
 
 from tradewind.cli.output import FORMAT, json_line
+
+if TYPE_CHECKING:
+    from tradewind.audit.invariants import Report
+    from tradewind.audit.sources import Sources
+
+EXIT_VIOLATED = 1
+EXIT_NOT_SETTLED = 17
+TELL_EVERY_S = 2.0
+MOST_NAMED = 50
+"""Violations of one invariant that the text names; `--format json` names all."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
@@ -20,33 +33,78 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 )
 @FORMAT
 def audit(wait: str, format_: str) -> None:
-    """Check every invariant across all databases; exit code 0 only if none is violated.
+    """Check every invariant across all databases, and name each violation.
 
-    First waits until the streams have passed the positions read at the start, so it may run beside traffic.
+    First waits until the streams have passed the positions read at the start, so it may run beside traffic; what is
+    still on its way then is left for the next audit. Only reads.
+
+    The databases are those of the platform in this folder, or those of ORDER_DATABASE_URL, ..., BUS_URL.
+
+    Exit code 0: all hold. 1: something is violated, or could not be looked at. 17: what was checked holds, but the
+    streams had not passed within --wait.
     """
-    from tradewind.audit.invariants import INVARIANTS
-    from tradewind.audit.run import audit as run_audit
     from tradewind.chassis.errors import Problem
     from tradewind.cli.platform_access import audit_sources
     from tradewind.stack.errors import StackError
 
+    wait_s = _seconds(wait)
     try:
-        report = asyncio.run(run_audit(audit_sources(), wait_s=_seconds(wait)))
+        report = asyncio.run(_audited(audit_sources(), wait_s))
     except Problem as problem:
-        raise StackError(problem.detail, "is the platform up? `tradewind ps`") from problem
+        raise StackError(problem.detail, "is the platform up? `tradewind ps`, `tradewind doctor`") from problem
     if format_ == "json":
         click.echo(json_line(report))
     else:
-        for name, sentence in INVARIANTS.items():
-            count = report.checked[name]
-            word = click.style("holds", fg="green") if count == 0 else click.style(f"{count} violations", fg="red")
-            click.echo(f"{name:<4} {sentence}: {word}")
-        for violation in report.violations:
-            click.echo(f"{violation.invariant:<4} {violation.subject}: {violation.detail}", err=True)
-        if not report.settled:
-            click.echo(f"the streams had not passed after {report.waited_s:.1f} s", err=True)
-        click.echo(f"waited {report.waited_s:.1f} s, checked in {report.took_s:.1f} s")
-    sys.exit(0 if report.clean else 1)
+        _print(report)
+    sys.exit(exit_code(report))
+
+
+def exit_code(report: Report) -> int:
+    """What the verb exits with. A violation counts for more than a wait that was too short."""
+    if not report.clean or not report.complete:
+        return EXIT_VIOLATED
+    return 0 if report.settled else EXIT_NOT_SETTLED
+
+
+async def _audited(sources: Sources, wait_s: float) -> Report:
+    from tradewind.audit.run import audit as run_audit
+
+    doing = ["connecting"]
+    telling = asyncio.create_task(_tell(doing))
+    try:
+        return await run_audit(sources, wait_s=wait_s, say=doing.append)
+    finally:
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+
+
+async def _tell(doing: list[str]) -> None:
+    """Say what is being done, where it takes long enough to wonder."""
+    started_s = time.monotonic()
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        click.echo(f"{time.monotonic() - started_s:4.0f} s  {doing[-1]}", err=True)
+
+
+def _print(report: Report) -> None:
+    from tradewind.audit.invariants import INVARIANTS
+
+    for name, sentence in INVARIANTS.items():
+        count = report.checked[name]
+        word = click.style("holds", fg="green") if count == 0 else click.style(f"violated {count} times", fg="red")
+        click.echo(f"{name:<4} {sentence}: {word}")
+        named = [violation for violation in report.violations if violation.invariant == name]
+        for violation in named[:MOST_NAMED]:
+            click.echo(f"       {violation.subject}: {violation.detail}")
+            click.echo(click.style(f"         {violation.next_step}", dim=True))
+        if count > MOST_NAMED:
+            click.echo(f"       and {count - MOST_NAMED} more: --format json names them all")
+    for sentence in report.not_seen:
+        click.echo(f"not checked: {sentence}")
+    for sentence in report.waits_for:
+        click.echo(f"not settled after {report.waited_s:.1f} s: {sentence}")
+    click.echo(f"waited {report.waited_s:.1f} s, checked in {report.took_s:.1f} s")
 
 
 def _seconds(text: str) -> float:

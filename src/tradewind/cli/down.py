@@ -10,13 +10,16 @@ from pathlib import Path
 import click
 import psutil
 
-from tradewind.stack.client import ask, awaited_supervisor
+from tradewind.stack.client import ask, running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.hot_restart import forget_shared_memory
 from tradewind.stack.leftovers import end_leftovers, wait_gone
 from tradewind.stack.state import State
 
 STOP_TIMEOUT_S = 60.0
+LOCK_WAIT_S = 15.0
 _EXIT_WAIT_S = 5.0
+_POLL_S = 0.02
 
 
 @click.command()
@@ -31,11 +34,14 @@ def down(volumes: bool) -> None:
         click.echo(f"nothing ran in {state.folder}")
         return
     stopped = False
-    while (lock := state.lock()) is None:  # a supervisor is alive, or one is starting just now
-        if (record := awaited_supervisor(state)) is None:
-            raise StackError(f"somebody holds {state.folder / 'lock'}, but no supervisor answers", "tradewind doctor")
-        _stop(state, record.pid)
-        stopped = True
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while (lock := state.lock()) is None:  # a supervisor is alive, or one is starting or being cleaned up just now
+        if (record := running_supervisor(state)) is not None:
+            _stop(state, record.pid)
+            stopped = True
+        elif time.monotonic() > deadline:
+            raise StackError(f"somebody holds {state.folder / 'lock'}, but no supervisor answers", "try it again")
+        time.sleep(_POLL_S)
     try:
         if ended := end_leftovers(state):
             click.echo(f"ended {ended} processes that were left behind")
@@ -43,6 +49,7 @@ def down(volumes: bool) -> None:
             click.echo(f"nothing ran in {state.folder}")
         if (record := state.supervisor()) is not None:  # it had no time to tidy up
             state.forget_run(Path(record.socket))
+        forget_shared_memory(state.folder)
         if volumes:
             state.remove()
             click.echo(f"deleted {state.folder}")

@@ -20,6 +20,9 @@ from tradewind.stack.state import State
 
 FOLLOW_POLL_S = 0.1
 _SHORT = {"warning": "warn", "critical": "fatal"}
+_REQUEST = {"method", "path", "status", "duration_us"}
+"""An entry with these fields is of an access log; of the rest only what helps to follow it is shown."""
+_REQUEST_SHOWN = ("cluster", "tries", "flags", "trace_id", "traceparent", "request_id", "caller")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LEVEL_COLOURS = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "red"}
 _NAME_COLOURS = ("cyan", "green", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta", "bright_blue")
@@ -133,8 +136,12 @@ class _Text:
         at = datetime.fromtimestamp(record.at, UTC).strftime("%H:%M:%S.%f")[:-3]
         self._widest = max(self._widest, len(record.name))
         name, level = record.name.ljust(self._widest), _SHORT.get(record.level, record.level).ljust(5)
-        fields = " ".join(f"{key}={_short(value)}" for key, value in record.fields.items())
         head, _, more = record.text.partition("\n")
+        shown = record.fields
+        if shown.keys() >= _REQUEST:
+            head = f"{shown['method']} {shown['path']} {shown['status']}  {shown['duration_us'] / 1000:.1f} ms"
+            shown = {key: shown[key] for key in _REQUEST_SHOWN if shown.get(key, "-") != "-"}
+        fields = " ".join(f"{key}={_short(value)}" for key, value in shown.items())
         if self._colour:
             at = click.style(at, fg="bright_black")
             name = click.style(name, fg=_NAME_COLOURS[sum(record.name.encode()) % len(_NAME_COLOURS)])

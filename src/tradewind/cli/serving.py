@@ -13,17 +13,15 @@ from tradewind.chassis import lifecycle
 from tradewind.chassis.settings import ServiceSettings, SettingsError, load
 from tradewind.mesh.registrar import Registrar
 from tradewind.stack.gate import wait_for_turn
+from tradewind.stack.room_settings import settings_class
 
 
 def serve_room(room: str, environ: Mapping[str, str]) -> int:
     """Serve `room` until SIGTERM; return the exit code. A wrong or missing variable ends it with 1, each one named."""
-    settings_class: type[ServiceSettings] = getattr(
-        importlib.import_module(f"tradewind.services.{room}.settings"), f"{room.capitalize()}Settings"
-    )
     app = importlib.import_module(f"tradewind.services.{room}.app")
     wait_for_turn(environ)
     try:
-        settings = load(settings_class, environ)
+        settings = load(settings_class(room), environ)
     except SettingsError as error:
         print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
         for fault in error.faults:

@@ -38,12 +38,13 @@ VALKEY_COMMAND = (
 _HEADER = """\
 The whole platform in containers. Written by `tradewind render compose --write .`, and a test holds it to that.
 
+  export TRADEWIND_ENV=dev COMPOSE_PROFILES=dev
   tradewind render compose --secrets secrets       passwords and keys, made once, a file each
-  TRADEWIND_ENV=dev docker compose --profile dev up --build --detach --wait
+  docker compose up --build --detach --wait
   curl http://localhost:8080/v1/products
-  docker compose up --detach --no-recreate --scale order-service=3
+  docker compose up --detach --scale order-service=3
 
-The profile `dev` adds a payment provider's stand-in and a mailbox. More in docs/operating/deploy.md."""
+`dev` adds a payment provider's stand-in and a mailbox. More in docs/operating/deploy.md."""
 
 _NETWORKS = """\
 networks:
@@ -163,6 +164,7 @@ def _gateway(container: Container) -> dict[str, Any]:
         "environment": _environment(container),
         "secrets": container.environment.secret_names,
         "volumes": [f"{container.name}:{STATE_FOLDER}"],
+        "healthcheck": {"test": ["CMD", *containers.GATEWAY_PROBE]},
         "networks": Line(["edge", "mesh"]),
         "deploy": _limits(container.memory_mb),
     }

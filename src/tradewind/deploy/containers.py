@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from tradewind.deploy.environment import (
+    ENVOY_ADMIN_PORT,
     GATEWAY,
     HTTP_PORT,
     SANDBOX,
@@ -87,10 +88,13 @@ def probe(port: int, path: str) -> list[str]:
     """A health check for an image without curl: 12 ms, since it imports nothing but `socket`."""
     ask = (
         f'import socket; s = socket.create_connection(("127.0.0.1", {port}), 3); '
-        f's.sendall(b"GET {path} HTTP/1.0\\r\\n\\r\\n"); raise SystemExit(b" 200 " not in s.recv(64))'
+        f's.sendall(b"GET {path} HTTP/1.1\\r\\nHost: me\\r\\n\\r\\n"); raise SystemExit(b" 200 " not in s.recv(64))'
     )
     return ["python", "-ISc", ask]
 
+
+GATEWAY_PROBE = probe(ENVOY_ADMIN_PORT, "/ready")
+"""The gateway is of use when its Envoy is, with a configuration that the control plane gave it."""
 
 SANDBOX_PROBE = probe(HTTP_PORT, "/livez")
 

@@ -5,7 +5,6 @@ A secret is never a value in a file of ours: the container gets `NAME_FILE`, the
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from tradewind.chassis.settings import Field, Settings, describe
 from tradewind.sandbox.settings import SandboxSettings
 from tradewind.stack.administrator import DEFAULT_EMAIL
 from tradewind.stack.handed_in import ADMIN_URL
+from tradewind.stack.room_settings import settings_class
 
 HTTP_PORT = 8000
 MANAGEMENT_PORT = 9000
@@ -116,15 +116,12 @@ _NOT_READ_BY_THE_GATEWAY = ("BUS_URL", "VALKEY_URL", "MESH_URL", "REGISTRY_URL",
 
 def room_environment(room: str) -> Environment:
     """What the container of `room` reads. Raises DeployError when a required variable has no answer here."""
-    settings: type[Settings] = getattr(
-        importlib.import_module(f"tradewind.services.{room}.settings"), f"{room.capitalize()}Settings"
-    )
-    return _answers(room, settings)
+    return settings_answers(room, settings_class(room))
 
 
 def sandbox_environment() -> Environment:
     """What the payment provider's stand-in reads."""
-    return _answers("psp_sandbox", SandboxSettings)
+    return settings_answers("psp_sandbox", SandboxSettings)
 
 
 def migration_environment(rooms: Sequence[str]) -> Environment:
@@ -140,7 +137,8 @@ def provision_environment(rooms: Sequence[str]) -> Environment:
     return Environment(values={}, secrets={ADMIN_URL: "postgres_url", **own, **runtime})
 
 
-def _answers(room: str, settings: type[Settings]) -> Environment:
+def settings_answers(room: str, settings: type[Settings]) -> Environment:
+    """An answer to every variable of `settings` that needs one. Raises DeployError that names one without."""
     by_field: dict[str, Value] = {"host": "0.0.0.0", "port": str(HTTP_PORT), "management_port": str(MANAGEMENT_PORT)}
     values: dict[str, Value] = {}
     secrets: dict[str, str] = {}

@@ -30,6 +30,8 @@ FORWARDED_BY_STRANGERS = tuple(
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
+STANDARD_OUTPUT = "/dev/stdout"
+
 
 class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What differs between installations; see `BootstrapSettings`."""
@@ -229,9 +231,17 @@ def _access_log(listener: str, path: str) -> Json:
         del line["trace_id"]
         line["traceparent"] = "%REQUEST_HEADER(TRACEPARENT)%"
         line["caller"] = "%REQUEST_HEADER(X-TRADEWIND-CALLER)%"
+    log_format = {"json_format": line, "omit_empty_values": True}
+    if path == STANDARD_OUTPUT:
+        # By its descriptor: opening the path anew is forbidden where somebody else made the pipe, as for a container's user.
+        return extension(
+            "envoy.access_loggers.stdout",
+            "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+            log_format=log_format,
+        )
     return extension(
         "envoy.access_loggers.file",
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
         path=path,
-        log_format={"json_format": line, "omit_empty_values": True},
+        log_format=log_format,
     )

@@ -100,8 +100,9 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Who may ask how often at the edge, per Envoy.
 
-    Class `default`: `subject` per signed-in subject, `address` per client address without one. Class `auth` (register,
-    login): `auth` per address, whoever asks. Class `none`: unlimited.
+    Class `default`: `subject` per signed-in subject, `address` per client address without one. Class `auth`
+    (register, login, change of password): `auth` per address, or per subject where the operation is for the signed-in.
+    Class `none`: unlimited.
     """
 
     subject: Bucket = Bucket(per_s=200, burst=400)

@@ -63,6 +63,7 @@ def limiter(limits: RateLimits) -> Json:
             _descriptor("default", ["subject"], limits.subject),
             _descriptor("default", ["anonymous", "remote_address"], limits.address),
             _descriptor("auth", ["anonymous", "remote_address"], limits.auth),
+            _descriptor("auth", ["subject"], limits.auth),
         ],
     )
 

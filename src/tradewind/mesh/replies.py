@@ -54,6 +54,10 @@ REPLIES = (
     Reply(status=431, code="headers-too-large", title="Invalid request", detail="The headers are too many or too long."),
     Reply(status=400, code="malformed-request", title="Invalid request", detail="This is not a well-formed request."),
     Reply(
+        status=400, code="malformed-request", title="Invalid request", instead_of=501,
+        detail="Of the transfer encodings only chunked is understood.",
+    ),
+    Reply(
         status=503, code="overloaded", title="Temporarily unavailable", because="overflow", retry_after_s=1,
         detail="Too many requests are under way.",
     ),

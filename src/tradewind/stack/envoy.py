@@ -6,7 +6,6 @@ are the same proxy; here it is a process of its own, and the control plane can r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tradewind.mesh.envoy_binary import EnvoyMissing, find_envoy
 from tradewind.services.gateway.settings import GatewaySettings
 from tradewind.stack import probe
 from tradewind.stack.errors import StackError
+from tradewind.stack.hot_restart import base_id
 from tradewind.stack.state import write_json
 
 SHUTDOWN_S = 7
@@ -48,7 +48,7 @@ class HotEnvoy:
 
     Envoy's hot restart: the new process gets the listening sockets from the old one, tells it to drain, and ends it.
     Measured: 24,000 requests on new and kept connections through a restart, none lost. The two find each other by a base
-    id, which is derived from the state folder.
+    id; see `hot_restart.py`.
     """
 
     def __init__(self, binary: str, folder: Path, settings: GatewaySettings) -> None:
@@ -56,7 +56,6 @@ class HotEnvoy:
         self._folder = folder
         self._settings = settings
         self._epochs: dict[str, int] = {}
-        self._base_id = int(hashlib.sha256(bytes(folder)).hexdigest()[:12], 16) % 100_000_000 + 1
 
     def first(self, identity: str) -> tuple[str, ...]:
         """Command line of an Envoy that has no predecessor (any more). Writes its bootstrap file."""
@@ -79,10 +78,6 @@ class HotEnvoy:
         """Close the listeners that take requests from outside; what is under way goes on."""
         await probe.http(f"{self.admin}/drain_listeners?inboundonly", method="POST")
 
-    def forget(self) -> None:
-        """Remove the shared memory through which the processes find each other."""
-        Path(f"/dev/shm/envoy_shared_memory_{self._base_id * 10}").unlink(missing_ok=True)  # noqa: S108 - Envoy's name
-
     @property
     def admin(self) -> str:
         """URL of the admin interface."""
@@ -99,7 +94,7 @@ class HotEnvoy:
         command = envoy_command(self._binary, str(path), concurrency=self._settings.envoy_workers)
         return (
             *(word for word in command if word != "--disable-hot-restart"),
-            *("--base-id", str(self._base_id), "--restart-epoch", str(epoch)),
+            *("--base-id", str(base_id(self._folder.parent)), "--restart-epoch", str(epoch)),
             *("--parent-shutdown-time-s", str(SHUTDOWN_S)),
         )
 

@@ -22,10 +22,11 @@ def wait_for_turn(environ: Mapping[str, str] = os.environ) -> None:
     if not descriptor.isdigit():
         return
     with socket.socket(fileno=int(descriptor)) as gate:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # our turn came while we loaded, and nobody listens any more
             gate.sendall(b"l")
+        try:
             turn = gate.recv(1)
-        except OSError:
+        except ConnectionResetError:
             turn = b""
     if not turn:
         sys.exit(0)

@@ -216,17 +216,16 @@ class Instance:
         await self._first_of(self._until_met(self.unit.loads_after))
         if self._stopping.is_set():
             return
-        gate = Gate()
-        try:
+        with contextlib.closing(Gate()) as gate:
             self._spawn(launch, gate.descriptor)
             gate.handed_over()
             loading = asyncio.create_task(self._load(gate))
             await self._until_turn()
             loading.cancel()
+            # Its reader must be gone from the loop before the descriptor is: the next one gets the same number.
+            await asyncio.gather(loading, return_exceptions=True)
             if not self._stopping.is_set():
                 gate.open()
-        finally:
-            gate.close()
 
     async def _load(self, gate: Gate) -> None:
         await gate.loaded()

@@ -16,11 +16,14 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from tradewind.sandbox.settings import SandboxSettings
 from tradewind.stack import envoy, probe
 from tradewind.stack import valkey as valkey_engine
+from tradewind.stack.hot_restart import forget_shared_memory
 from tradewind.stack.ports import free_port, release_port
 from tradewind.stack.postgres import DEATH_SIGNAL, STOP_GRACE_S, Cluster, find_binaries
 from tradewind.stack.room_environment import Addresses, Surroundings
+from tradewind.stack.room_settings import require_sound, settings_class
 from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
 from tradewind.stack.settings import StackSettings
 from tradewind.stack.state import State
@@ -73,7 +76,11 @@ class Topology:
         )
 
     def units(self) -> list[Unit]:
-        """All of them, in the order `tradewind ps` lists them."""
+        """All of them, in the order `tradewind ps` lists them.
+
+        Raises StackError: an engine is missing, or a setting would stop a process at its start.
+        """
+        self._require_sound_settings()
         own_engines = [
             *([] if self._settings.postgres_url else [self._postgres()]),
             *([] if self._settings.valkey_url else [self._valkey()]),
@@ -81,6 +88,17 @@ class Topology:
         ]
         services = [self._room(room) for room in self.rooms if room != CONTROL_PLANE]
         return [*own_engines, self._prepare(), self._sandbox(), self._gateway(), self._envoy(), *services]
+
+    def _require_sound_settings(self) -> None:
+        """Ports and instances are given out later; anything else is what the processes will read."""
+        rooms = [room for room in self.rooms if room != CONTROL_PLANE]
+        require_sound(
+            {
+                settings_class(CONTROL_PLANE): self._around.of_gateway(f"{CONTROL_PLANE}-1"),
+                SandboxSettings: self._around.of_sandbox(),
+                **{settings_class(room): self._around.of_room(room, f"{room}-1", 0, 0) for room in rooms},
+            }
+        )
 
     async def serving(self) -> bool:
         """Whether the public door answers for the catalogue: with all units ready, an order can be placed."""
@@ -215,7 +233,7 @@ class Topology:
             needs=(CONTROL_PLANE,),
             overlaps=True,
             drain=hot.stop_accepting,
-            afterwards=hot.forget,
+            afterwards=lambda: forget_shared_memory(self._state.folder),
         )
 
     def _room(self, room: str) -> Unit:

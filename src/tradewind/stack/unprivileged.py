@@ -34,7 +34,7 @@ class Disguise:
         """Where the program's data can live: `wanted`, or for another user a folder outside of our private ones."""
         if self.user is None:
             return wanted
-        digest = hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(bytes(wanted.absolute())).hexdigest()[:12]
         return Path("/var/tmp") / f"tradewind-{self.user}-{digest}"  # noqa: S108 - mode 0700 and that user's
 
     def own(self, folder: Path) -> None:
@@ -63,15 +63,9 @@ def disguise(environ: Mapping[str, str]) -> Disguise:
         return Disguise(prefix=_unshare())
     for user in (named,) if named else _CANDIDATES:
         if _exists(user) and shutil.which("setpriv"):
-            return Disguise(
-                prefix=(
-                    "setpriv",
-                    f"--reuid={user}",
-                    f"--regid={_group(user)}",
-                    "--clear-groups",
-                ),
-                user=user,
-            )
+            become = ("setpriv", f"--reuid={user}", f"--regid={_group(user)}", "--clear-groups")
+            # The change of user forgets the death signal that `spawn` asked for; it is asked for again after the change.
+            return Disguise(prefix=(*become, "setpriv", "--pdeathsig=INT"), user=user)
     raise StackError(
         f"PostgreSQL refuses to run as root, and {'user ' + named if named else 'no unprivileged user'} was found",
         "run tradewind as an ordinary user, or allow user namespaces: sysctl -w user.max_user_namespaces=1000",
@@ -84,12 +78,7 @@ def namespaces_work() -> bool:
     if shutil.which("unshare") is None:
         return False
     try:
-        probe = subprocess.run(
-            [*_unshare(), "true"],
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_TIMEOUT_S,
-        )
+        probe = subprocess.run([*_unshare(), "true"], capture_output=True, check=False, timeout=_PROBE_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return probe.returncode == 0

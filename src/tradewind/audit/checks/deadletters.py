@@ -19,7 +19,7 @@ async def dead_letters_are_listed(books: Books) -> list[Violation]:
             f"event {row['event_id']}",
             f"{row['type']} of {row['key']} is a dead letter of {row['consumer_group']} after {row['attempts']} attempts:"
             f" {row['error']}: {row['detail']}",
-            f"{room}_service: mend the cause, then set dead_letter {row['id']} to `replay`; or to `dropped`",
+            f"mend the cause, then set {room}_service.dead_letter {row['id']} to `replay`, or to `dropped`",
         )
         for room in books.rooms
         for row in await books[room].rows(_DEAD)

@@ -57,7 +57,7 @@ _NOT_ONCE = """
 
 
 class _Digest(NamedTuple):
-    count: int
+    n: int
     digest: int
 
 
@@ -93,7 +93,7 @@ async def _taken_once_by(
     not_yet = await books.bus.rows(_NOT_READ_YET, *_columns(read))
     due = _by_slice(on_the_bus, not_yet, types)
     taken = {row["slice"]: _Digest(row["n"], row["digest"]) for row in await books[room].rows(_TAKEN, group)}
-    suspect = [slice_ for slice_, digest in due.items() if digest.count and digest != taken.get(slice_, _NOTHING)]
+    suspect = [slice_ for slice_, digest in due.items() if digest.n and digest != taken.get(slice_, _NOTHING)]
     if not suspect:
         return []
     events = {row["event_id"]: row for row in await books.bus.rows(_READ, *_columns(read), types, suspect)}
@@ -107,16 +107,14 @@ async def _taken_once_by(
     return found
 
 
-def _by_slice(
-    on_the_bus: Sequence[Record], not_yet: Sequence[Record], types: Collection[str]
-) -> Mapping[str, _Digest]:
+def _by_slice(on_the_bus: Sequence[Record], not_yet: Sequence[Record], types: Collection[str]) -> Mapping[str, _Digest]:
     """What a consumer of `types` must have taken: all there is, less what it has not read yet."""
     due: dict[str, _Digest] = defaultdict(lambda: _NOTHING)
     for rows, sign in ((on_the_bus, 1), (not_yet, -1)):
         for type_, slice_, count, digest in rows:
             if type_ in types:
                 before = due[slice_]
-                due[slice_] = _Digest(before.count + sign * count, before.digest + sign * digest)
+                due[slice_] = _Digest(before.n + sign * count, before.digest + sign * digest)
     return due
 
 
@@ -131,10 +129,8 @@ def _breach(group: str, event: Record, times: int) -> Violation:
     return Violation(
         "I4",
         f"event {event['event_id']}",
-        f"{group} has read past {told} without taking it"
+        f"{group} has read past {told} without taking it" if times == 0 else f"{group} has taken {told} {times} times",
+        f"what should it have changed in {room}_service? Its inbox does not say that it did"
         if times == 0
-        else f"{group} has taken {told} {times} times",
-        f"{room}_service: what should it have changed? No row of `inbox` says that it did"
-        if times == 0
-        else f"{room}_service: what did it change twice? `inbox` has lost its primary key",
+        else f"what did it change twice in {room}_service? Its inbox has lost the primary key",
     )

@@ -46,10 +46,9 @@ async def successes_have_their_resource(books: Books) -> list[Violation]:
 
 
 def _breach(room: str, key: str, detail: str) -> Violation:
-    quoted = key.replace("'", "''")
     return Violation(
         "I3",
         f"{room} key {key}",
         detail,
-        f"{room}_service: SELECT * FROM idempotency_key WHERE key = '{quoted}'; its client was told of a success",
+        f"its client was told of a success: {room}_service.idempotency_key has the answer; restore what it names",
     )

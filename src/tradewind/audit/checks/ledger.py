@@ -45,5 +45,5 @@ def _breach(transaction_id: int, detail: str) -> Violation:
         "I1",
         f"ledger transaction {transaction_id}",
         detail,
-        f"payment_service: SELECT * FROM ledger_transaction WHERE id = {transaction_id}; who could write it?",
+        "payment_service.ledger_transaction refuses such a row: who took its constraints away? Book the opposite",
     )

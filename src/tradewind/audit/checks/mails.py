@@ -33,6 +33,5 @@ def _breach(subject: str, detail: str, notification_id: str) -> Violation:
         "I7",
         subject,
         detail,
-        f"notification_service: SELECT * FROM mail WHERE notification_id = '{notification_id}';"
-        " receivers tell a repeated mail by this id",
+        f"notification_service.mail, notification {notification_id}: receivers tell a repeated mail by this id",
     )

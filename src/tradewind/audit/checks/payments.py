@@ -79,5 +79,5 @@ def _breach(payment_id: object, detail: str) -> Violation:
         "I2",
         f"payment {payment_id}",
         detail,
-        f"payment_service: SELECT * FROM ledger_transaction WHERE payment_id = '{payment_id}'; the ledger is the truth",
+        "payment_service.ledger_transaction of this payment is the truth, and append-only; mend the payment's row",
     )

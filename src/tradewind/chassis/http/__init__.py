@@ -10,7 +10,7 @@ The same types decode the request, refuse what does not fit, and write the OpenA
 """
 
 from tradewind.chassis.http.api import OPTIONAL, PUBLIC, SIGNED_IN, Access, Api, Operation, roles
-from tradewind.chassis.http.values import Call, Id, IfMatch, Page, PageQuery, Reply, etag
+from tradewind.chassis.http.values import Call, Id, IfMatch, Moment, Page, PageQuery, Reply, etag
 
 __all__ = [
     "OPTIONAL",
@@ -21,6 +21,7 @@ __all__ = [
     "Call",
     "Id",
     "IfMatch",
+    "Moment",
     "Operation",
     "Page",
     "PageQuery",

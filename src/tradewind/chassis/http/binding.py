@@ -19,6 +19,7 @@ from tradewind.chassis.postgres import Tx
 _PATH_NAME = re.compile(r"\{(\w+)\}")
 _ERROR_PATH = re.compile(r" - at `(?:key )?\$?(.*?)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_SPELLED = re.compile(r"-?(0|[1-9][0-9]{0,18})|true|false", re.ASCII)
 MAX_QUERY_LENGTH = 4096
 
 
@@ -179,7 +180,7 @@ def _path_value(parameter: Parameter, text: str) -> Any:
     try:
         if "\0" in text:
             raise ValueError("NUL")
-        return msgspec.convert(text, parameter.kind, strict=False)
+        return _scalar(parameter.kind, text)
     except (msgspec.ValidationError, ValueError) as exc:
         raise NotFound("not-found", f"There is no {parameter.name} like that.") from exc
 
@@ -193,9 +194,22 @@ def _query_value(parameter: Parameter, query: Mapping[str, str]) -> Any:
     try:
         if "\0" in text or len(text) > MAX_QUERY_LENGTH:
             raise ValueError("not text")
-        return msgspec.convert(text, parameter.kind, strict=False)
+        return _scalar(parameter.kind, text)
     except (msgspec.ValidationError, ValueError) as exc:
         raise _bad_parameter(parameter.name, str(exc)) from exc
+
+
+def _scalar(kind: Any, text: str) -> Any:
+    """A parameter's value: the text itself, or the integer or boolean that it spells.
+
+    msgspec's lax mode would also take `1e1` for ten, `null` for absent, and a number for a point in time.
+    """
+    try:
+        return msgspec.convert(text, kind)
+    except msgspec.ValidationError:
+        if _SPELLED.fullmatch(text) is None:
+            raise
+        return msgspec.convert(msgspec.json.decode(text), kind)
 
 
 def _page_query(query: Mapping[str, str]) -> PageQuery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -77,6 +78,18 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     next_cursor: str | None
+
+
+class Moment(msgspec.Struct, frozen=True, array_like=True):
+    """The position in a list that is ordered by time, then by id: where a page ended."""
+
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    id: Id
+
+    def __post_init__(self) -> None:
+        # At the very ends of the calendar there are times that have none in UTC, which is what the database keeps.
+        if not MINYEAR < self.at.year < MAXYEAR:
+            raise ValueError("out of range")
 
 
 class PageQuery(msgspec.Struct, frozen=True):

@@ -32,7 +32,7 @@ def gateway_manifests() -> list[Manifest]:
         containers.gateway(),
         CONTROL_PLANE,
         ports={"edge": EDGE_PORT, **inside},
-        probes=probes(),
+        probes={**probes(), "readinessProbe": {"exec": {"command": containers.GATEWAY_PROBE}, "periodSeconds": 5}},
         mounts={STATE: STATE_FOLDER},
     )
     return [

