@@ -132,6 +132,19 @@ async def test_a_challenge_is_approved_and_confirmed(till: Till) -> None:
     assert replayed.json["status"] == "processing"
 
 
+async def test_a_word_given_too_early_counts_a_moment_longer(till: Till) -> None:
+    """Who is asked again while they answer the challenge has no reason to say a second time that they did."""
+    customer = till.introduce()
+    order = new_order("pm_card_authenticationRequired", customer_id=customer.subject)
+    await till.place(order)
+    await till.until(order, "requires_action")
+    await till.post(f"/v1/payments/{order.payment_id}/confirm", by=customer)
+    await till.until(order, "requires_action")
+    await till.approve(order)
+    await till.until(order, "captured")
+    assert await till.told(order) == ["requires_action", "captured"]
+
+
 async def test_a_challenge_that_fails_is_a_decline(till: Till) -> None:
     customer = till.introduce()
     order = new_order("pm_card_authenticationRequired", customer_id=customer.subject)

@@ -20,6 +20,7 @@ from tradewind.contracts.payment import (
 )
 from tradewind.services.payment.domain import payment as moves
 from tradewind.services.payment.domain.charge import (
+    FIRST_LOOK_S,
     GIVE_UP_AFTER_S,
     WATCH_S,
     ActionRequired,
@@ -180,7 +181,12 @@ def test_a_challenge_is_told_once() -> None:
     assert early is not None
     assert early.attempt is not None
     assert (early.payment, early.event) == (first.payment, None)
-    assert (early.attempt.step, early.attempt.due_in_s) == (Step.CHARGE, None)
+    assert (early.attempt.step, early.attempt.due_in_s) == (Step.CONFIRM, FIRST_LOOK_S)
+    still = settle(early.payment, early.attempt, asked)
+    assert still is not None
+    assert still.attempt is not None
+    assert (still.payment, still.event) == (first.payment, None)
+    assert (still.attempt.step, still.attempt.due_in_s) == (Step.CHARGE, None)
 
 
 def test_a_challenge_of_a_cancelled_order_is_let_go_of() -> None:

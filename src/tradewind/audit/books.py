@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -76,9 +76,10 @@ class Books:
         """The rooms that have a database."""
         return tuple(room for room in self._looks if room != BUS)
 
-    def read_by(self, group: str) -> Positions:
-        """How far a consumer group had read before the rooms were looked at; a partition it never read from is at 0."""
-        return {**dict.fromkeys(self.heads, 0), **self._read.get(group, {})}
+    def read_by(self, group: str, topics: Collection[str]) -> Positions:
+        """How far a consumer group had read in `topics` before the rooms were looked at; 0 where it never did."""
+        known = self._read.get(group, {})
+        return {place: known.get(place, 0) for place in self.heads if place[0] in topics}
 
 
 @contextlib.asynccontextmanager

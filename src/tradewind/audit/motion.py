@@ -13,7 +13,6 @@ _BEHIND = """
     SELECT DISTINCT {} AS subject
     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS after (topic, partition, next_offset)
     JOIN log ON log.topic = after.topic AND log.partition = after.partition AND log."offset" >= after.next_offset
-    WHERE log.topic = ANY($4::text[])
 """
 _ORDERS_BEHIND = _BEHIND.format(_ORDER.format("value"))
 _KEYS_BEHIND = _BEHIND.format("key")
@@ -29,17 +28,19 @@ async def orders_in_motion(books: Books, *ways: tuple[str, str]) -> frozenset[st
     found: set[str] = set()
     for producer, consumer in ways:
         found |= {row["subject"] for row in await books[producer].rows(_ORDERS_IN_OUTBOX)}
-        read = books.read_by(f"{consumer}-service")
-        found |= {row["subject"] for row in await books.bus.rows(_ORDERS_BEHIND, *_columns(read), [producer])}
+        read = books.read_by(f"{consumer}-service", [producer])
+        found |= {row["subject"] for row in await books.bus.rows(_ORDERS_BEHIND, *columns(read))}
     return frozenset(found)
 
 
 async def keys_in_motion(books: Books, producer: str) -> frozenset[str]:
     """Keys of a producer's events that were on their way to the bus while we looked at the rooms."""
     found = {row["subject"] for row in await books[producer].rows(_KEYS_IN_OUTBOX)}
-    found |= {row["subject"] for row in await books.bus.rows(_KEYS_BEHIND, *_columns(books.heads), [producer])}
+    heads = {place: head for place, head in books.heads.items() if place[0] == producer}
+    found |= {row["subject"] for row in await books.bus.rows(_KEYS_BEHIND, *columns(heads))}
     return frozenset(found)
 
 
-def _columns(positions: Positions) -> tuple[list[str], list[int], list[int]]:
+def columns(positions: Positions) -> tuple[list[str], list[int], list[int]]:
+    """Positions as arguments for `unnest(text[], int[], bigint[])`."""
     return [topic for topic, _ in positions], [partition for _, partition in positions], list(positions.values())

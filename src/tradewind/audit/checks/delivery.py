@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from tradewind.audit.books import Books
 from tradewind.audit.invariants import Violation
+from tradewind.audit.motion import columns
 from tradewind.chassis.consumer import Handlers
 from tradewind.chassis.postgres import Record
-from tradewind.chassis.transport import Positions
 
 CHUNK = 10_000
 MOST = 1_000
@@ -69,34 +69,35 @@ async def taken_once(books: Books) -> list[Violation]:
     on_the_bus = await books.bus.rows(_ON_THE_BUS)
     found: list[Violation] = []
     for room in books.rooms:
-        types = handled_types(room)
-        if types:
-            found += await _taken_once_by(books, room, types, on_the_bus)
+        handlers = handlers_of(room)
+        if handlers is not None:
+            found += await _taken_once_by(books, room, handlers, on_the_bus)
     return found
 
 
-def handled_types(room: str) -> list[str]:
-    """The event types that a room's handlers take; none for a room without a bus door."""
+def handlers_of(room: str) -> Handlers[object] | None:
+    """What a room does with events; None for one without a bus door."""
     try:
         module = importlib.import_module(f"tradewind.services.{room}.consumer")
     except ModuleNotFoundError:
-        return []
+        return None
     handlers: Handlers[object] = module.handlers
-    return sorted(event.TYPE for event in handlers.types)
+    return handlers
 
 
 async def _taken_once_by(
-    books: Books, room: str, types: Sequence[str], on_the_bus: Sequence[Record]
+    books: Books, room: str, handlers: Handlers[object], on_the_bus: Sequence[Record]
 ) -> list[Violation]:
     group = f"{room}-service"
-    read = books.read_by(group)
-    not_yet = await books.bus.rows(_NOT_READ_YET, *_columns(read))
+    types = sorted(event.TYPE for event in handlers.types)
+    read = books.read_by(group, handlers.topics)
+    not_yet = await books.bus.rows(_NOT_READ_YET, *columns(read))
     due = _by_slice(on_the_bus, not_yet, types)
     taken = {row["slice"]: _Digest(row["n"], row["digest"]) for row in await books[room].rows(_TAKEN, group)}
     suspect = [slice_ for slice_, digest in due.items() if digest.n and digest != taken.get(slice_, _NOTHING)]
     if not suspect:
         return []
-    events = {row["event_id"]: row for row in await books.bus.rows(_READ, *_columns(read), types, suspect)}
+    events = {row["event_id"]: row for row in await books.bus.rows(_READ, *columns(read), types, suspect)}
     ids = list(events)
     found: list[Violation] = []
     for start in range(0, len(ids), CHUNK):
@@ -116,10 +117,6 @@ def _by_slice(on_the_bus: Sequence[Record], not_yet: Sequence[Record], types: Co
                 before = due[slice_]
                 due[slice_] = _Digest(before.n + sign * count, before.digest + sign * digest)
     return due
-
-
-def _columns(positions: Positions) -> tuple[list[str], list[int], list[int]]:
-    return [topic for topic, _ in positions], [partition for _, partition in positions], list(positions.values())
 
 
 def _breach(group: str, event: Record, times: int) -> Violation:

@@ -36,10 +36,12 @@ AGGREGATES: Mapping[str, str] = {
     "payment": "SELECT id, version FROM payment WHERE version > 0",
 }
 
-# It is in the envelope, before the data. A message may be anything, also no text: what cannot be read is null.
-_VERSION = (
-    """substring(encode(substring(value FOR 512), 'escape') FROM '"aggregateversion"\\s*:\\s*([0-9]{1,9})')::bigint"""
-)
+# It is in the envelope, before the data. A message may be anything, also no text: what cannot be read is null. The field is
+# cut out before a regular expression looks at it, which in the whole text takes ten times as long.
+_FIELD = """
+    split_part(split_part(split_part(encode(substring(value FOR 512), 'escape'), '"aggregateversion"', 2), ',', 1), '}', 1)
+"""
+_VERSION = f"substring(btrim({_FIELD}, ' :') FROM '^[0-9]{{1,9}}$')::bigint"
 # Versions 1 to n, each once, are n rows with n different bits; then the value is n. All else is looked at one by one.
 _ON_THE_BUS = f"""
     SELECT key, CASE

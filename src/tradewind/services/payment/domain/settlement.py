@@ -13,6 +13,7 @@ from tradewind.chassis.events import Event
 from tradewind.contracts.payment import PaymentCancelled, PaymentCaptured, PaymentFailed, PaymentRequiresAction
 from tradewind.services.payment.domain import payment as moves
 from tradewind.services.payment.domain.charge import (
+    FIRST_LOOK_S,
     MISMATCH,
     WATCH_S,
     ActionRequired,
@@ -153,7 +154,11 @@ def _action_required(payment: Payment, attempt: Attempt, finding: ActionRequired
         if payment.status in OPEN:
             let_go = replace(let_go, status=AttemptStatus.PROCESSING)
         return Change(payment=resumed, attempt=let_go)
-    attempt = replace(attempt, status=AttemptStatus.REQUIRES_ACTION, step=Step.CHARGE, due_in_s=None)
+    # We asked because the customer said so. They may have been there only just after we asked, and whatever they or the
+    # provider said meanwhile was said to somebody who was busy asking: their word counts for one more look.
+    too_early = attempt.step is Step.CONFIRM and payment.status is Status.PROCESSING
+    step, due_in_s = (Step.CONFIRM, FIRST_LOOK_S) if too_early else (Step.CHARGE, None)
+    attempt = replace(attempt, status=AttemptStatus.REQUIRES_ACTION, step=step, due_in_s=due_in_s)
     if payment.status is Status.REQUIRES_ACTION:
         return Change(payment=payment, attempt=attempt)
     if payment.action_url is not None or finding.url is None:
