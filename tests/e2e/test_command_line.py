@@ -159,7 +159,7 @@ def test_a_taken_port_is_named_with_its_holder(fresh: Platform, detached: tuple[
         ("TRADEWIND_PORT", "eighty"),
         ("TRADEWIND_POSTGRES_URL", "localhost"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_a_wrong_setting_is_named(fresh: Platform, detached: tuple[str, ...], name: str, value: str) -> None:
     port = () if name == "TRADEWIND_PORT" else ("--port", str(fresh.port))
@@ -200,6 +200,7 @@ async def test_kill_9_of_the_supervisor_loses_nothing(fresh: Platform) -> None:
     await still_has(fresh, shopper, order)
     audit(fresh)
     memory = _shared_memory(fresh)
+    assert memory
     fresh.down("--volumes")
     nothing_runs(fresh)
     assert not fresh.folder.exists()

@@ -89,7 +89,7 @@ async def test_the_document_is_openapi_3_1(document: Any) -> None:
 
 
 async def test_it_lists_exactly_what_there_is(platform: Platform, document: Any) -> None:
-    """Against what the data plane has loaded; `test_bad_paths` asks each path which methods it takes."""
+    """Against what the data plane has loaded; `test_bad_requests` asks each path which methods it takes."""
     port = platform.state.ports()["gateway-1"]["control_port"]
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/v1/mesh") as answer:
         routes = (await answer.json())["routes"]
@@ -150,7 +150,6 @@ async def test_the_page_loads_nothing_from_elsewhere(platform: Platform) -> None
 async def test_the_page_shows_every_operation_in_a_browser(platform: Platform, document: Any, tmp_path: Path) -> None:
     shown = _browse(f"{platform.url}/docs", tmp_path)
     for operation in operations(document):
-        assert f">{operation.path}<" in shown, operation.name
         assert f'data-words="{operation.name.lower()} ' in shown, operation.name
 
 

@@ -18,6 +18,7 @@ from tradewind.chassis.ids import new_id
 from tradewind.traffic.client import Shop
 
 ROOMS = ("auth", "user", "order", "payment", "notification", "analytics")
+AROUND = ("envoy", "gateway-1", "valkey", "psp-sandbox", "mailbox")
 REQUESTS_PER_S = 50.0
 STOCK = 10_000
 
@@ -55,6 +56,26 @@ async def test_every_room_is_restarted_and_nobody_notices(platform: Platform, sh
         assert (row["pid"] != before[name]["pid"]) == (row["room"] in ROOMS), name
         assert row["ready"], name
         assert row["restarts"] == 0, f"{name} died"
+    await _all_confirmed(shop, visitors)
+    await asyncio.to_thread(audit, platform)
+
+
+async def test_what_stands_around_the_rooms_is_restarted_and_nobody_notices(
+    platform: Platform, shop: Shop, admin: str
+) -> None:
+    """All but PostgreSQL, which a request cannot do without."""
+    visitors = await _visitors(shop, admin, seed=5)
+    loop = OpenLoop(visitors.visit, rate_per_s=REQUESTS_PER_S)
+    before = await asyncio.to_thread(rows, platform)
+    async with loop.running():
+        await loop.answered(50)
+        for name in AROUND:
+            await asyncio.to_thread(platform.command, "restart", name)
+            assert loop.failures == {}, f"while {name} was restarted"
+        await loop.answered(50)
+    assert loop.failures == {}
+    after = await asyncio.to_thread(rows, platform)
+    assert {name for name in after if after[name]["pid"] != before[name]["pid"]} == set(AROUND)
     await _all_confirmed(shop, visitors)
     await asyncio.to_thread(audit, platform)
 

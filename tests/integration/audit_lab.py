@@ -112,6 +112,7 @@ class Lab:
 
     admin_url: str
     urls: Mapping[str, str]
+    sandbox_state: Path
     story: dict[str, str] = field(default_factory=dict)
     charges: tuple[Charge, ...] = ()
 
@@ -316,7 +317,7 @@ async def fill(admin_url: str, folder: Path) -> Lab:
     sandbox = Sandbox(folder / "psp")
     try:
         await sandbox.start()
-        lab = Lab(admin_url, urls)
+        lab = Lab(admin_url, urls, folder / "psp")
         async with running(urls, sandbox, folder, smtp.port) as platform:
             await _tell(platform, lab.story)
             await _bury_and_replay(platform, lab)

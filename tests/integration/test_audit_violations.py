@@ -240,6 +240,37 @@ EVENTS = [
     ),
 ]
 
+EFFECTS = [
+    plant(
+        "the analytics took a confirmation, and forgot it",
+        "I4",
+        "order {confirmed}",
+        analytics="UPDATE order_fact SET confirmed_at = NULL WHERE order_id = '{confirmed}'",
+    ),
+    plant(
+        "the analytics do not know an order",
+        "I4",
+        "order {waiting}",
+        analytics=(
+            "DELETE FROM line_fact WHERE order_id = '{waiting}'",
+            "DELETE FROM order_fact WHERE order_id = '{waiting}'",
+        ),
+    ),
+    plant(
+        "an order took the news of its payment, and forgot them",
+        "I4",
+        "payment {declined_payment}",
+        order="UPDATE orders SET payment_status = 'processing' WHERE id = '{declined}'",
+    ),
+    plant(
+        "a profile is behind its account",
+        "I4",
+        "account {bob}",
+        user="UPDATE profile SET account_version = account_version - 1 WHERE id = '{bob}'",
+    ),
+    plant("an account has no profile", "I4", "account {bob}", user="DELETE FROM profile WHERE id = '{bob}'"),
+]
+
 # One more message, that all who read its topic have passed.
 ONE_MORE = """
     INSERT INTO log (topic, partition, "offset", key, event_id, type, value)
@@ -258,19 +289,30 @@ VERSIONS = [
     plant("a version was left out", "I5", "order {confirmed}", bus=RENUMBERED),
     plant("two events have one version", "I5", "order {confirmed}", bus=ONE_MORE % "l.key"),
     plant("an event of an order that is not there", "I5", "order {nobody}", bus=ONE_MORE % "'{nobody}'"),
-    *(
-        plant(
-            f"{room} went back behind what it told",
-            "I5",
-            f"{room} {{{id_}}}",
-            **{room: f"UPDATE {table} SET {column} = {column} - 1 WHERE id = '{{{id_}}}'"},
-        )
-        for room, table, column, id_ in (
-            ("order", "orders", "event_version", "delivered"),
-            ("payment", "payment", "version", "partly_payment"),
-            ("auth", "account", "version", "bob"),
-            ("user", "profile", "event_version", "ada"),
-        )
+    plant(
+        "an order went back behind what it told",
+        "I5",
+        "order {delivered}",
+        order="UPDATE orders SET event_version = event_version - 1 WHERE id = '{delivered}'",
+    ),
+    plant(
+        "a payment went back behind what it told",
+        "I5",
+        "payment {partly_payment}",
+        payment="UPDATE payment SET version = version - 1 WHERE id = '{partly_payment}'",
+    ),
+    plant(
+        "an account went back behind what it told",
+        "I5",
+        "auth {bob}",
+        auth="UPDATE account SET version = version - 1 WHERE id = '{bob}'",
+        user="UPDATE profile SET account_version = account_version - 1 WHERE id = '{bob}'",
+    ),
+    plant(
+        "a profile went back behind what it told",
+        "I5",
+        "user {ada}",
+        user="UPDATE profile SET event_version = event_version - 1 WHERE id = '{ada}'",
     ),
 ]
 
@@ -464,6 +506,7 @@ ORDERS = [
         "I11",
         "order {confirmed}",
         order=(GOODS_BACK, "UPDATE orders SET status = 'cancelled' WHERE id = '{confirmed}'"),
+        analytics="UPDATE order_fact SET cancelled_at = now() WHERE order_id = '{confirmed}'",
     ),
     plant(
         "a cancelled order holds goods",
@@ -500,15 +543,6 @@ ORDERS = [
         order="UPDATE orders SET currency = 'USD' WHERE id = '{confirmed}'",
     ),
     plant(
-        "a paid order is not there",
-        "I11",
-        "order {confirmed}",
-        order=(
-            GOODS_BACK,
-            "UPDATE orders SET payment_id = '{nobody}', status = 'cancelled' WHERE id = '{confirmed}'",
-        ),
-    ),
-    plant(
         "a refund was not granted",
         "I11",
         "payment {late_payment}",
@@ -517,7 +551,7 @@ ORDERS = [
 ]
 
 PLANTS = [
-    *LEDGER, *PAYMENTS, *KEYS, *EVENTS, *VERSIONS, *STOCK, *MAILS, *FIGURES, *WAITING, *DEAD_LETTERS, *ORDERS,
+    *LEDGER, *PAYMENTS, *KEYS, *EVENTS, *EFFECTS, *VERSIONS, *STOCK, *MAILS, *FIGURES, *WAITING, *DEAD_LETTERS, *ORDERS,
 ]  # fmt: skip
 
 

@@ -80,6 +80,7 @@ async def test_bad_products_are_422(shop: Shop) -> None:
         ({"price": {"amount_minor": 9.99, "currency": "EUR"}}, "/price/amount_minor", "type"),
         ({"price": {"amount_minor": 999, "currency": "euro"}}, "/price/currency", "range"),
         ({"price": {"amount_minor": 999, "currency": "EUR\n"}}, "/price/currency", "range"),
+        ({"price": {"amount_minor": 999, "currency": "ABC"}}, "/price/currency", "currency"),
         ({"price": {"amount_minor": 10**9 + 1, "currency": "EUR"}}, "/price/amount_minor", "range"),
         ({"price": 9.99}, "/price", "type"),
         ({"stock": -1}, "/stock", "range"),

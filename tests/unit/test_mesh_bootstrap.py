@@ -95,8 +95,16 @@ def test_rate_limits_name_their_window_where_there_is_one() -> None:
     assert '\\"default\\";q=%RESPONSE_HEADER(x-ratelimit-limit)%;w=2' in json.dumps(told_to_clients("default", limits))
     assert '\\"auth\\";q=%RESPONSE_HEADER(x-ratelimit-limit)%;w=10' in json.dumps(told_to_clients("auth", limits))
     assert ";w=" not in json.dumps(told_to_clients("default", uneven))
-    buckets = [each["token_bucket"]["max_tokens"] for each in limiter(limits)["descriptors"]]
-    assert buckets == [400, 200, 50]
+    buckets = [
+        ([entry["key"] for entry in each["entries"]], each["token_bucket"]["max_tokens"])
+        for each in limiter(limits)["descriptors"]
+    ]
+    assert buckets == [
+        (["rate", "subject"], 400),
+        (["rate", "anonymous", "remote_address"], 200),
+        (["rate", "anonymous", "remote_address"], 50),
+        (["rate", "subject"], 50),
+    ]
 
 
 def test_every_reply_is_a_problem_and_every_code_a_slug() -> None:

@@ -181,6 +181,13 @@ def test_a_notice_says_what_it_is_about(type_: str, about: Any, attempt_id: str 
     assert (notice.event_id, notice.attempt_id, notice.refund_id) == ("evt_1", attempt_id, refund_id)
 
 
+@pytest.mark.parametrize("name", ["", "a\0b", "a b", "evt_1\n", "x" * 256, 5])
+def test_a_notice_has_a_name_that_can_be_kept(name: object) -> None:
+    body = msgspec.json.encode({"id": name, "type": "x", "data": {"object": {}}})
+    with pytest.raises(Invalid, match="malformed-json"):
+        provider()[0].read_notice(signed(body, NOW), body, NOW)
+
+
 @pytest.mark.parametrize("age_s", [-301, 301])
 def test_an_old_notice_or_one_from_the_future_is_refused(age_s: int) -> None:
     body = msgspec.json.encode({"id": "evt_1", "type": "x", "data": {"object": {}}})

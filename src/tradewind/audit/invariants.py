@@ -58,7 +58,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `clean`       no violation
     `complete`    all that was named could be looked at; false when the provider is away
     `settled`     the streams passed in time; the checks ran all the same, without what was still on its way
-    `waits_for`   what had not passed, a sentence each; empty when settled
+    `waits_for`   streams that had not passed, a sentence each; empty when settled
+    `left_out`    questions that the provider had not answered in time, a sentence each: those payments are the next audit's
     `not_seen`    what could not be looked at, and so was not checked, a sentence each
     `waited_s`    seconds spent waiting for the streams
     `took_s`      seconds spent checking
@@ -70,6 +71,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
     settled: bool
     waits_for: list[str]
+    left_out: list[str]
     not_seen: list[str]
     waited_s: float
     took_s: float

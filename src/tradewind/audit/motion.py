@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from tradewind.audit.books import Books
 from tradewind.chassis.transport import Positions
 
@@ -20,10 +22,14 @@ _ORDERS_IN_OUTBOX = f"SELECT DISTINCT {_ORDER.format('envelope')} AS subject FRO
 _KEYS_IN_OUTBOX = "SELECT DISTINCT key AS subject FROM outbox"
 
 
-async def orders_in_motion(books: Books, *ways: tuple[str, str]) -> frozenset[str]:
-    """Ids of orders with an event on one of the ways (from room, to room), in the outbox or on the bus.
+Way: TypeAlias = tuple[str, str]
+"""From the room that tells to the room that hears."""
 
-    A room's topic has the room's name, and its events carry an `order_id`.
+
+async def in_motion(books: Books, *ways: Way) -> frozenset[str]:
+    """Ids of orders with an event on one of the ways, in the outbox or on the bus; keys of events that have no `order_id`.
+
+    A room's topic has the room's name.
     """
     found: set[str] = set()
     for producer, consumer in ways:

@@ -25,7 +25,7 @@ async def audit(sources: Sources, *, wait_s: float, limits: Limits = NO_LONGER, 
     started_s = time.monotonic()
     violations: list[Violation] = []
     async with open_looks({**sources.databases, BUS: sources.bus_url}) as looks:
-        waits_for = await settle(looks, timeout_s=wait_s, say=say)
+        waited = await settle(looks, timeout_s=wait_s, say=say)
         settled_s = time.monotonic()
         say("reading the provider's list of charges")
         listing, not_seen = await _listing(sources.provider, looks[PAYMENT])
@@ -37,8 +37,9 @@ async def audit(sources: Sources, *, wait_s: float, limits: Limits = NO_LONGER, 
     return Report(
         clean=not violations,
         complete=sources.provider is None or listing is not None,
-        settled=not waits_for,
-        waits_for=waits_for,
+        settled=not waited.streams,
+        waits_for=waited.streams,
+        left_out=waited.outcomes,
         not_seen=not_seen,
         waited_s=round(settled_s - started_s, 3),
         took_s=round(time.monotonic() - settled_s, 3),

@@ -87,10 +87,7 @@ async def measure_throughput(
     _say_costs(say, cpu, tx, placed)
     clean = _audit(platform, say)
     achieved = placed / taken_s if clean and not pending else 0.0
-    figure = Figure(
-        name=f"orders placed, paid, confirmed, audited at {rate_per_s:.0f}/s", value=achieved, unit="per s",
-        aim=ORDERS_AIM_PER_S if rate_per_s >= ORDERS_AIM_PER_S else None, better="more",
-    )  # fmt: skip
+    figure = Figure(name=f"orders a second, {rate_per_s:.0f} due", value=achieved, unit="per s")
     say(figure_line(figure))
     return figure
 
@@ -150,4 +147,12 @@ async def run(platform: Platform, say: Say, *, rates: Sequence[float], seconds: 
             figures.append(
                 await measure_throughput(platform, shop, admin, orders, say, rate_per_s=rate_per_s, seconds=seconds)
             )
-    return figures
+    most = max(figure.value for figure in figures[1:])
+    carried = Figure(
+        name="most orders placed, paid, confirmed, audited",
+        value=most,
+        unit="per s",
+        aim=ORDERS_AIM_PER_S,
+        better="more",
+    )
+    return [*figures, carried]

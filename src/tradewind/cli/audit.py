@@ -102,6 +102,8 @@ def _print(report: Report) -> None:
             click.echo(f"       and {count - MOST_NAMED} more: --format json names them all")
     for sentence in report.not_seen:
         click.echo(f"not checked: {sentence}")
+    for sentence in report.left_out:
+        click.echo(f"left for the next audit: {sentence}")
     for sentence in report.waits_for:
         click.echo(f"not settled after {report.waited_s:.1f} s: {sentence}")
     click.echo(f"waited {report.waited_s:.1f} s, checked in {report.took_s:.1f} s")

@@ -13,7 +13,9 @@ PARTS = ("start", "memory", "orders", "gateway")
 
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="These parts only; default: all.")
-@click.option("--rate", "rates", type=float, multiple=True, default=(60.0,), show_default=True, help="Orders a second.")
+@click.option(
+    "--rate", "rates", type=float, multiple=True, default=(30.0, 60.0, 75.0), show_default=True, help="Orders a second."
+)
 @click.option("--seconds", type=float, default=20.0, show_default=True, help="How long each rate is held.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which shoppers buy what.")
 def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, seed: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tradewind.audit.books import PAYMENT, Books
 from tradewind.audit.compare import Side, differences
 from tradewind.audit.invariants import Violation
-from tradewind.audit.motion import orders_in_motion
+from tradewind.audit.motion import in_motion
 from tradewind.chassis.postgres import Record
 
 _LEDGER = """
@@ -33,7 +33,7 @@ async def analytics_equal_the_ledger(books: Books) -> list[Violation]:
     different = await differences(
         Side(books[PAYMENT], _LEDGER),
         Side(books["analytics"], _ANALYTICS),
-        ignoring=await orders_in_motion(books, (PAYMENT, "analytics")),
+        ignoring=await in_motion(books, (PAYMENT, "analytics")),
     )
     return [
         Violation(

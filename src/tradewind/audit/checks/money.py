@@ -5,7 +5,7 @@ from __future__ import annotations
 from tradewind.audit.books import PAYMENT, Books
 from tradewind.audit.compare import Difference, Side, differences
 from tradewind.audit.invariants import Violation
-from tradewind.audit.motion import orders_in_motion
+from tradewind.audit.motion import in_motion
 from tradewind.chassis.postgres import Record
 
 # What the payment of an order has to hold, and has to have given back; orders that ask for neither are left out.
@@ -47,7 +47,7 @@ async def orders_hold_their_money(books: Books) -> list[Violation]:
     different = await differences(Side(books["order"], _ORDERS), Side(books[PAYMENT], _PAYMENTS))
     if not different:
         return []
-    moving = await orders_in_motion(books, ("order", PAYMENT), (PAYMENT, "order"))
+    moving = await in_motion(books, ("order", PAYMENT), (PAYMENT, "order"))
     orders = await _orders(books, different)
     found: list[Violation] = []
     for difference in different:

@@ -22,6 +22,7 @@ from tradewind.audit.checks.log import Gaps, find_gaps
 from tradewind.audit.compare import Side, differences
 from tradewind.audit.invariants import Name, Violation
 from tradewind.audit.motion import keys_in_motion
+from tradewind.chassis.ids import is_id
 from tradewind.chassis.transport import Place, partition_of
 
 CHUNK = 10_000
@@ -80,7 +81,7 @@ async def told_once(books: Books) -> list[Violation]:
         for aggregate in await _young(books, producer, _first_id(young_since), moving):
             found += _judge(books, aggregate, gaps, first=1)
         for aggregate in await _old(books, producer, _first_id(young_since), moving):
-            found += _judge(books, aggregate, gaps, first=min(aggregate.on_the_bus, default=1))
+            found += _judge(books, aggregate, gaps, first=min(aggregate.on_the_bus))
     for (topic, partition), offsets in gaps.left():
         subject = f"{topic}/{partition}@{offsets[0]}"
         found.append(_breach("I4", subject, f"{len(offsets)} messages are gone from the log, from here on", topic))
@@ -108,9 +109,10 @@ async def _old(books: Books, producer: str, first_id: str, moving: frozenset[str
     for start in range(0, len(keys), CHUNK):
         chunk = keys[start : start + CHUNK]
         events = await _events(books, producer, chunk)
-        rows = await books[producer].rows(_OLD_TOLD.format(AGGREGATES[producer]), chunk)
+        ids = [key for key in chunk if is_id(key)]
+        rows = await books[producer].rows(_OLD_TOLD.format(AGGREGATES[producer]), ids)
         told = {row["key"]: row["version"] for row in rows}
-        found += [Aggregate(producer, key, told.get(key), events[key]) for key in chunk]
+        found += [Aggregate(producer, key, told.get(key), events[key]) for key in chunk if events[key]]
     return found
 
 

@@ -8,6 +8,7 @@ from tradewind.chassis.errors import Conflict, NotFound
 from tradewind.chassis.http import IfMatch
 from tradewind.chassis.postgres import Tx
 from tradewind.contracts.money import Money
+from tradewind.services.order.domain.currencies import check_currency
 from tradewind.services.order.domain.product import Product
 from tradewind.services.order.domain.stock import Movement
 from tradewind.services.order.parts import Parts
@@ -37,8 +38,10 @@ async def add_product(parts: Parts, *, sku: str, name: str, description: str, pr
     """Put a new product into the catalogue.
 
     Raises:
+        Invalid: the price is in no currency.
         Conflict: `sku-taken`.
     """
+    check_currency(price.currency)
     now = parts.clock.now()
     product = Product(
         sku=sku,
@@ -61,9 +64,12 @@ async def change_product(
     """Change what is given; None leaves a field as it is. Orders that were placed keep the price they had.
 
     Raises:
+        Invalid: the price is in no currency.
         NotFound: `product-not-found`.
         Conflict: 412 `version-mismatch`.
     """
+    if price is not None:
+        check_currency(price.currency)
     async with parts.database.transaction() as tx:
         product = await products.find_product(tx, sku, lock=True)
         if product is None:

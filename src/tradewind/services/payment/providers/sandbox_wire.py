@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from tradewind.contracts.money import Money
@@ -117,9 +119,12 @@ class NoticeData(msgspec.Struct, frozen=True):
     object: NoticeObject
 
 
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+(?![\s\S])")]
+
+
 class WireNotice(msgspec.Struct, frozen=True):
     """A webhook."""
 
-    id: str
-    type: str
+    id: Word
+    type: Word
     data: NoticeData

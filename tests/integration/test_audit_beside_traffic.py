@@ -1,0 +1,131 @@
+"""The audit beside the traffic of a real platform: orders, declines, time-outs, refunds and cancellations all the while.
+
+TEST_AUDIT_TRAFFIC_S lengthens it from a quarter of a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tradewind.bench.platform import Platform
+from tradewind.chassis.ids import new_id
+from tradewind.traffic.client import Refused, Shop, Shopper, open_shop
+from tradewind.traffic.operator import operator_token
+
+AUDITS = 10
+RATE_PER_S = 8.0
+SHOPPERS = 6
+SKUS = ("mug", "cap", "pen")
+METHODS = {
+    "pm_card_visa": 12,
+    "pm_card_chargeDeclined": 2,
+    "pm_card_authenticationRequired": 2,
+    "pm_sandbox_flaky": 2,
+    "pm_sandbox_timeout_charged": 1,
+    "pm_sandbox_timeout_not_charged": 1,
+    "pm_sandbox_slow": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform of its own."""
+    folder: Path = tmp_path_factory.mktemp("beside")
+    platform = Platform(folder / "state")
+    try:
+        platform.up()
+        yield platform
+    finally:
+        platform.down("--volumes")
+
+
+class Crowd:
+    """Customers who order, change their minds, and get money back."""
+
+    def __init__(self, shop: Shop, admin: str, shoppers: list[Shopper]) -> None:
+        self._shop = shop
+        self._admin = admin
+        self._shoppers = shoppers
+        self._random = random.Random(1788)
+        self.did: Counter[str] = Counter()
+
+    async def throng(self, stop: asyncio.Event) -> None:
+        """A new customer every so often, until `stop`; returns when the last one has gone."""
+        async with asyncio.TaskGroup() as customers:
+            while not stop.is_set():
+                customers.create_task(self._customer())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1 / RATE_PER_S):
+                        await stop.wait()
+
+    async def _customer(self) -> None:
+        shopper = self._random.choice(self._shoppers)
+        method = self._random.choices(list(METHODS), list(METHODS.values()))[0]
+        lines = [(sku, self._random.randint(1, 2)) for sku in self._random.sample(SKUS, 2)]
+        order = await self._shop.place_order(shopper, lines, method)
+        self.did[f"placed, {method}"] += 1
+        whim = self._random.choice(["keep", "keep", "cancel", "cancel later", "refund", "refund some"])
+        if whim == "cancel" or method == "pm_card_authenticationRequired":
+            await self._cancel(shopper, order["id"])
+            return
+        settled = await self._shop.settled(shopper.token, order["id"])
+        if settled["status"] != "confirmed":
+            return
+        match whim:
+            case "cancel later":
+                await self._cancel(shopper, order["id"])
+            case "refund":
+                await self._refund(order["id"], None)
+            case "refund some":
+                await self._refund(order["id"], {"amount_minor": 150, "currency": "EUR"})
+                await self._refund(order["id"], {"amount_minor": 50, "currency": "EUR"})
+
+    async def _cancel(self, shopper: Shopper, order_id: str) -> None:
+        with contextlib.suppress(Refused):
+            path = f"/v1/orders/{order_id}/cancel"
+            await self._shop.call("POST", path, token=shopper.token, body={}, key=new_id())
+            self.did["cancelled"] += 1
+
+    async def _refund(self, order_id: str, amount: dict[str, object] | None) -> None:
+        with contextlib.suppress(Refused):
+            await self._shop.refund(self._admin, order_id, "broken", amount)
+            self.did["refunded"] += 1
+
+
+@pytest.mark.timeout(300)
+async def test_traffic_is_never_taken_for_a_violation(platform: Platform) -> None:
+    seconds = float(os.environ.get("TEST_AUDIT_TRAFFIC_S", "15"))
+    admin = operator_token(platform.keys_file)
+    async with open_shop(platform.url) as shop:
+        for sku in SKUS:
+            await shop.create_product(admin, sku, sku, 700, 100_000)
+        shoppers = [
+            await shop.register(f"{n}-{new_id()}@example.test", f"correct {new_id()}", "B") for n in range(SHOPPERS)
+        ]
+        crowd, stop = Crowd(shop, admin, shoppers), asyncio.Event()
+        throng = asyncio.create_task(crowd.throng(stop))
+        try:
+            for _ in range(AUDITS):
+                pause = asyncio.create_task(asyncio.sleep(seconds / AUDITS))
+                report = msgspec.json.decode(await asyncio.to_thread(platform.command, "audit", "--format", "json"))
+                assert (report["clean"], report["settled"], report["complete"]) == (True, True, True)
+                assert not throng.done()
+                await pause
+        finally:
+            stop.set()
+            await throng
+    print(crowd.did)
+    assert min(crowd.did[f"placed, {method}"] for method in METHODS) > 0
+    assert crowd.did["cancelled"] > 5
+    assert crowd.did["refunded"] > 5
+    # `command` raises unless the exit code is 0.
+    assert "violated" not in await asyncio.to_thread(platform.command, "audit", "--wait", "60s")
