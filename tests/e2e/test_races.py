@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -83,6 +84,31 @@ async def test_a_refusal_is_remembered_too(shop: Shop, admin: str) -> None:
     again = await refusal(shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku, 2), key=key))
     assert (again.status, again.code) == (409, "out-of-stock")
     await shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku, 2), key=new_id())
+
+
+async def test_a_client_that_hangs_up_and_asks_again_gets_one_order(platform: Platform, shop: Shop, admin: str) -> None:
+    ada = await newcomer(shop)
+    sku = await product(shop, admin, stock=100)
+    keys = [new_id() for _ in range(AT_ONCE)]
+
+    async def order(key: str) -> Answer:
+        return await shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku), key=key)
+
+    async def hang_up(number: int, key: str) -> None:
+        """From before the request has left to after it was answered."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(number * 0.002):
+                await order(key)
+
+    await asyncio.gather(*(hang_up(number, key) for number, key in enumerate(keys)))
+    answers = await asyncio.gather(*(order(key) for key in keys))
+    placed = {answer.body["id"] for answer in answers}
+    assert len(placed) == AT_ONCE
+    listed = (await shop.call("GET", "/v1/orders?limit=100", token=ada.token)).body["items"]
+    assert {order["id"] for order in listed} == placed
+    assert await stock_of(shop, sku) == 100 - AT_ONCE
+    await asyncio.gather(*(shop.settled(ada.token, order_id) for order_id in placed))
+    audit(platform)
 
 
 async def test_a_hundred_buyers_of_ten_pieces(platform: Platform, shop: Shop, admin: str, provider: Provider) -> None:

@@ -98,10 +98,11 @@ async def test_more_instances_and_fewer_and_nobody_notices(platform: Platform, s
 
 async def test_both_instances_serve(platform: Platform, shop: Shop, admin: str, two_orders: None) -> None:
     sku = await product(shop, admin)
-    before = {name: await _served(platform, name) for name in ("order-1", "order-2")}
+    asked = ("GET", "/v1/products/{sku}")
+    before = {name: await _served(platform, name, *asked) for name in ("order-1", "order-2")}
     await asyncio.gather(*(shop.call("GET", f"/v1/products/{sku}") for _ in range(60)))
     for name, count in before.items():
-        assert await _served(platform, name) - count >= 10, f"{name} had next to nothing to do"
+        assert await _served(platform, name, *asked) - count >= 10, f"{name} had next to nothing to do"
 
 
 async def test_one_of_two_dies_and_nobody_notices(platform: Platform, shop: Shop, admin: str, two_orders: None) -> None:
@@ -136,14 +137,19 @@ async def test_one_of_two_dies_and_nobody_notices(platform: Platform, shop: Shop
     await asyncio.to_thread(audit, platform)
 
 
-async def test_an_order_placed_at_one_instance_is_replayed_by_the_other(
-    shop: Shop, admin: str, two_orders: None
+async def test_one_key_at_two_instances_makes_one_order(
+    platform: Platform, shop: Shop, admin: str, two_orders: None
 ) -> None:
     ada = await newcomer(shop)
     sku, key = await product(shop, admin), new_id()
-    answers = [await shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku), key=key) for _ in range(20)]
+    before = {name: await _served(platform, name, "POST", "/v1/orders") for name in ("order-1", "order-2")}
+    place = (shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku), key=key) for _ in range(30))
+    answers = await asyncio.gather(*place)
     assert len({answer.body["id"] for answer in answers}) == 1
-    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 19
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 29
+    for name, count in before.items():
+        assert await _served(platform, name, "POST", "/v1/orders") > count, f"{name} was not asked"
+    assert len((await shop.call("GET", "/v1/orders", token=ada.token)).body["items"]) == 1
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +159,15 @@ def two_orders(platform: Platform) -> None:
     assert {"order-1", "order-2"} <= rows(platform).keys()
 
 
-async def _served(platform: Platform, name: str) -> int:
-    """How many requests for a product an instance has answered, by its own metrics."""
+async def _served(platform: Platform, name: str, method: str, route: str) -> int:
+    """How many requests an instance has answered, by its own metrics."""
     port = platform.state.ports()[name]["management_port"]
     async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
         assert answer.status == 200
-        text = await answer.text()
-    lines = [line for line in text.splitlines() if '"/v1/products/{sku}"' in line and "_count{" in line]
-    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
+        lines = (await answer.text()).splitlines()
+    labels = (f'method="{method}"', f'route="{route}"')
+    counts = [line for line in lines if "_count{" in line and all(label in line for label in labels)]
+    return sum(int(float(line.rpartition(" ")[2])) for line in counts)
 
 
 def _address(url: str) -> str:

@@ -26,12 +26,12 @@ async def is_up_to_date(url: str, room: str) -> bool:
     """
     connection = await asyncpg.connect(url, timeout=_CONNECT_TIMEOUT_S, statement_cache_size=0)
     try:
-        return {
-            table: [row[0] for row in await connection.fetch(f'SELECT version_num FROM "{table}"')]  # noqa: S608
-            for table in _newest(room)
-        } == {table: [head] for table, head in _newest(room).items()}
-    except asyncpg.UndefinedTableError:
-        return False
+        for table, newest in _newest(room).items():
+            if await connection.fetchval("SELECT to_regclass($1)", table) is None:
+                return False
+            if await connection.fetch(f'SELECT version_num FROM "{table}"') != [(newest,)]:  # noqa: S608
+                return False
+        return True
     finally:
         await connection.close()
 

@@ -113,7 +113,7 @@ class Api:
                 transaction opens, since nothing remote may happen inside it. Its result reaches the handler as `prepared`.
             raises: Slugs of the domain refusals, for the documentation.
             rate: Rate limit class at the edge.
-            timeout_s: Longest time the handler may take; 503 after.
+            timeout_s: Longest time the handler may take; 504 after.
             stream: The answer does not end by itself (server-sent events).
             raw: The handler takes the body's bytes as `body` (signed webhooks).
             max_body_bytes: Longest body; 413 beyond.

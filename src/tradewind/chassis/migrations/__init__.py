@@ -83,7 +83,10 @@ def _advance(connection: Connection, line: History, check: bool) -> list[str]:
 
     with EnvironmentContext(config, script, fn=steps) as environment:
         environment.configure(
-            connection=connection, version_table=line.version_table, transactional_ddl=True, transaction_per_migration=False
+            connection=connection,
+            version_table=line.version_table,
+            transactional_ddl=True,
+            transaction_per_migration=False,
         )
         environment.run_migrations()
     return found
