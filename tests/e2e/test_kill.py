@@ -130,8 +130,7 @@ async def test_what_no_request_needs_may_die_unnoticed(platform: Platform, shop:
             await asyncio.to_thread(until_ready, platform, name, other_than=died[name])
         await loop.answered(15)
     assert loop.failures == {}
-    for shopper, order_id in visitors.placed:
-        assert (await shop.settled(shopper.token, order_id))["status"] == "confirmed"
+    await visitors.all_confirmed()
     await asyncio.to_thread(audit, platform)
     buyers = {shopper.email for shopper, _ in visitors.placed}
 

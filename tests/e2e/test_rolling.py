@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -11,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.customers import crowd, newcomer, order_body, product
-from tests.e2e.platforms import audit, kill, rows, running, until, until_ready
+from tests.e2e.platforms import audit, rows, running, until, until_ready
 from tests.e2e.traffic import OpenLoop, Visitors
 from tradewind.bench.platform import Platform
 from tradewind.chassis.ids import new_id
@@ -21,6 +23,8 @@ ROOMS = ("auth", "user", "order", "payment", "notification", "analytics")
 AROUND = ("envoy", "gateway-1", "valkey", "psp-sandbox", "mailbox")
 REQUESTS_PER_S = 50.0
 STOCK = 10_000
+IN_FLIGHT = 40
+"""Orders under way when an instance is killed."""
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +34,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform
 
 
-async def _visitors(shop: Shop, admin: str, seed: int) -> Visitors:
-    return Visitors(shop, await crowd(shop, 10), await product(shop, admin, stock=STOCK), admin, seed=seed)
-
-
-async def _all_confirmed(shop: Shop, visitors: Visitors) -> None:
-    for shopper, order_id in visitors.placed:
-        assert (await shop.settled(shopper.token, order_id, timeout_s=60.0))["status"] == "confirmed"
+async def _visitors(shop: Shop, admin: str, *, seed: int, unkeyed_writes: bool = True) -> Visitors:
+    sku = await product(shop, admin, stock=STOCK)
+    return Visitors(shop, await crowd(shop, 10), sku, admin, seed=seed, unkeyed_writes=unkeyed_writes)
 
 
 async def test_every_room_is_restarted_and_nobody_notices(platform: Platform, shop: Shop, admin: str) -> None:
@@ -56,7 +56,7 @@ async def test_every_room_is_restarted_and_nobody_notices(platform: Platform, sh
         assert (row["pid"] != before[name]["pid"]) == (row["room"] in ROOMS), name
         assert row["ready"], name
         assert row["restarts"] == 0, f"{name} died"
-    await _all_confirmed(shop, visitors)
+    await visitors.all_confirmed()
     await asyncio.to_thread(audit, platform)
 
 
@@ -76,7 +76,7 @@ async def test_what_stands_around_the_rooms_is_restarted_and_nobody_notices(
     assert loop.failures == {}
     after = await asyncio.to_thread(rows, platform)
     assert {name for name in after if after[name]["pid"] != before[name]["pid"]} == set(AROUND)
-    await _all_confirmed(shop, visitors)
+    await visitors.all_confirmed()
     await asyncio.to_thread(audit, platform)
 
 
@@ -92,7 +92,7 @@ async def test_more_instances_and_fewer_and_nobody_notices(platform: Platform, s
     assert loop.failures == {}
     found = (await asyncio.to_thread(rows, platform)).values()
     assert [row["name"] for row in found if row["room"] in ("order", "payment")] == ["order-1", "payment-1"]
-    await _all_confirmed(shop, visitors)
+    await visitors.all_confirmed()
     await asyncio.to_thread(audit, platform)
 
 
@@ -106,16 +106,20 @@ async def test_both_instances_serve(platform: Platform, shop: Shop, admin: str, 
 
 
 async def test_one_of_two_dies_and_nobody_notices(platform: Platform, shop: Shop, admin: str, two_orders: None) -> None:
-    visitors = await _visitors(shop, admin, seed=4)
+    visitors = await _visitors(shop, admin, seed=4, unkeyed_writes=False)
+    buyers = await crowd(shop, IN_FLIGHT)
     loop = OpenLoop(visitors.visit, rate_per_s=REQUESTS_PER_S)
     victim = (await asyncio.to_thread(rows, platform))["order-2"]
     async with loop.running():
         await loop.answered(50)
-        died = await asyncio.to_thread(kill, platform, "order-2")
-        await asyncio.to_thread(until_ready, platform, "order-2", other_than=died)
+        orders = [asyncio.create_task(visitors.order(buyer)) for buyer in buyers]
+        await asyncio.wait(orders, return_when=asyncio.FIRST_COMPLETED)  # so the others are on their way
+        os.kill(victim["pid"], signal.SIGKILL)
+        await asyncio.gather(*orders)
+        await asyncio.to_thread(until_ready, platform, "order-2", other_than=victim["pid"])
         await loop.answered(50)
     assert loop.failures == {}
-    await _all_confirmed(shop, visitors)
+    await visitors.all_confirmed()
 
     # The address it had is out of rotation, the one it has now is in.
     mark = new_id()

@@ -135,41 +135,58 @@ class KeyedBuyers:
 
 
 class Visitors:
-    """Requests of every kind a shop sees: each room is read, and one in five is an order with a key. Nothing is retried."""
+    """Requests of every kind a shop sees: each room is read, and one in five is an order with a key. Nothing is retried.
 
-    def __init__(self, shop: Shop, shoppers: Sequence[Shopper], sku: str, admin: str, *, seed: int) -> None:
+    With `unkeyed_writes` one in ten is a change without a key, which nobody may send twice on the sender's behalf.
+    """
+
+    def __init__(
+        self, shop: Shop, shoppers: Sequence[Shopper], sku: str, admin: str, *, seed: int, unkeyed_writes: bool = False
+    ) -> None:
         self._shop = shop
         self._shoppers = list(shoppers)
         self._sku = sku
         self._admin = admin
         self._random = random.Random(seed)
+        self._unkeyed_share = 0.1 if unkeyed_writes else 0.0
         self.placed: list[tuple[Shopper, str]] = []
 
     async def visit(self) -> None:
         """One request of a kind drawn at random. Raises Refused, or whatever the connection does."""
         shopper = self._random.choice(self._shoppers)
-        if self._random.random() < 0.2:
-            order = await self._shop.place_order(shopper, [(self._sku, 1)], "pm_card_visa", key=new_id())
-            self.placed.append((shopper, order["id"]))
-            return
-        path, token = self._random.choice(self._readings(shopper))
-        await self._shop.call("GET", path, token=token)
+        drawn = self._random.random()
+        if drawn < 0.2:
+            await self.order(shopper)
+        elif drawn < 0.2 + self._unkeyed_share:
+            path, token, body = self._random.choice(self._changes(shopper))
+            await self._shop.call("PATCH", path, token=token, body=body)
+        else:
+            path, reader = self._random.choice(self._readings(shopper))
+            await self._shop.call("GET", path, token=reader)
+
+    async def order(self, shopper: Shopper) -> None:
+        """Place an order with a key."""
+        order = await self._shop.place_order(shopper, [(self._sku, 1)], "pm_card_visa", key=new_id())
+        self.placed.append((shopper, order["id"]))
+
+    async def all_confirmed(self) -> None:
+        """Wait until every order has its money."""
+        for shopper, order_id in self.placed:
+            order = await self._shop.settled(shopper.token, order_id, timeout_s=60.0)
+            assert order["status"] == "confirmed", order
+
+    def _changes(self, shopper: Shopper) -> list[tuple[str, str, Any]]:
+        name = f"Visitor {self._random.randrange(1_000)}"
+        return [
+            ("/v1/users/me", shopper.token, {"name": name}),
+            (f"/v1/products/{self._sku}", self._admin, {"description": name}),
+        ]
 
     def _readings(self, shopper: Shopper) -> list[tuple[str, str | None]]:
-        own = [
-            "/v1/users/me",
-            "/v1/auth/sessions",
-            "/v1/orders",
-            "/v1/payments",
-            "/v1/notifications",
-        ]
-        some: list[tuple[str, str | None]] = [(path, shopper.token) for path in own]
+        own = ("/v1/users/me", "/v1/auth/sessions", "/v1/orders", "/v1/payments", "/v1/notifications")
+        found: list[tuple[str, str | None]] = [(path, shopper.token) for path in own]
         if self.placed:
             owner, order_id = self.placed[-1]
-            some.append((f"/v1/orders/{order_id}", owner.token))
-        return [
-            *some,
-            ("/v1/products", None),
-            (f"/v1/products/{self._sku}", None),
-            ("/v1/analytics/summary", self._admin),
-        ]
+            found.append((f"/v1/orders/{order_id}", owner.token))
+        public = ("/v1/products", f"/v1/products/{self._sku}")
+        return [*found, *((path, None) for path in public), ("/v1/analytics/summary", self._admin)]

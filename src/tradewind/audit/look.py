@@ -97,4 +97,6 @@ def _naming(name: str) -> Iterator[None]:
         if state in _OTHER_SCHEMA:
             detail = f"The database of {name} is not migrated to this version: {exc}."
             raise Unavailable("database-not-migrated", detail) from exc
+        if state is not None:
+            raise Unavailable("database-failed", f"The database of {name} cannot be read: {exc}.") from exc
         raise

@@ -18,7 +18,7 @@ from tradewind.audit.books import BUS, PAYMENT
 from tradewind.audit.look import Look
 
 POLL_S = 0.05
-OUTCOMES_SHARE = 0.5
+OUTCOMES_SHARE = 0.8
 """Of the whole time, what may be spent on the provider: it may be away, and the streams are to be waited for all the same."""
 
 Say: TypeAlias = Callable[[str], None]
