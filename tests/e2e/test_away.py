@@ -45,7 +45,7 @@ async def test_what_a_room_missed_it_hears_afterwards(platform: Platform, shop: 
     await asyncio.to_thread(audit, platform)
 
     def counted(body: Any) -> bool:
-        row = next((row for row in body["items"] if row["currency"] == "NOK"), {})
+        row: dict[str, Any] = next((row for row in body["items"] if row["currency"] == "NOK"), {})
         return (row.get("orders"), row.get("gross"), row.get("refunded"), row.get("net")) == (5, 3_500, 700, 2_800)
 
     await shop.until(admin, "/v1/analytics/summary", counted)

