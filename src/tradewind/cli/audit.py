@@ -23,6 +23,11 @@ TELL_EVERY_S = 2.0
 MOST_NAMED = 50
 """Violations of one invariant that the text names; `--format json` names all."""
 
+_FIXES = {
+    "database-unavailable": "is the platform up? `tradewind ps`, `tradewind doctor`",
+    "database-refused": "check the address, and the rights of its role",
+    "database-not-migrated": "`tradewind migrate` with this version",
+}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
@@ -51,7 +56,7 @@ def audit(wait: str, format_: str) -> None:
     try:
         report = asyncio.run(_audited(audit_sources(), wait_s))
     except Problem as problem:
-        raise StackError(problem.detail, "is the platform up? `tradewind ps`, `tradewind doctor`") from problem
+        raise StackError(problem.detail, _FIXES.get(problem.code, "what says its server's log?")) from problem
     if format_ == "json":
         click.echo(json_line(report))
     else:

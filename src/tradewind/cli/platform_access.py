@@ -33,7 +33,7 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
         url = _given(environ, f"{room.upper()}_DATABASE_URL")
         if url is None and admin_url is not None:
             passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
-            url = room_access(admin_url, room, **passwords).owner_url
+            url = room_access(admin_url, room, **passwords).url
         if url is None:
             missing.append(f"{room.upper()}_DATABASE_URL")
         else:

@@ -21,8 +21,8 @@ from tradewind.chassis.postgres import Record
 CHUNK = 10_000
 _FIRST, _LAST = UUID(int=0), UUID(int=2**128 - 1)
 
-# Both sides by ranges of attempt ids, so that each range is one join, and what only one side has shows as well.
-# `late`: refunds that were settled after the list was begun, so that it may show them or not.
+# Both sides by ranges of attempt ids, so that each range is one join, and what only one side has shows as well. What was
+# settled, refunded or undone after the list was begun ($9) it may show or not.
 _DISAGREE = """
     SELECT theirs.id AS charge_id, theirs.captured AS their_captured, theirs.refunded AS their_refunded,
         theirs.currency AS their_currency, theirs.order_id AS their_order, ours.*
@@ -37,7 +37,9 @@ _DISAGREE = """
     WHERE CASE
         WHEN ours.attempt_id IS NULL THEN true
         WHEN ours.status = 'processing' OR ours.status = 'cancelled' AND ours.due_at IS NOT NULL THEN false
-        WHEN ours.status <> 'succeeded' THEN theirs.captured <> theirs.refunded
+        WHEN ours.status <> 'succeeded' THEN theirs.captured <> theirs.refunded AND NOT EXISTS (
+            SELECT FROM ledger_transaction t WHERE t.cause_id = ours.attempt_id AND t.booked_at >= $9
+        )
         WHEN theirs.id IS NULL THEN coalesce(ours.settled_at < $9, true)
         WHEN (theirs.captured, theirs.currency, theirs.order_id)
             <> (ours.captured_minor, ours.currency, ours.order_id::text) THEN true
