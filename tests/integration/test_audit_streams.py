@@ -21,7 +21,9 @@ ON_ITS_WAY = """
     INSERT INTO outbox (shard, event_id, topic, key, type, version, envelope)
     VALUES (0, gen_random_uuid(), '%s', '%s', 'order.noted.v1', 9, '%s'::text::bytea)
 """
+# The lab's history is as old as the test run is long, so what is on its way is made young: only its age differs from lost.
 UNREAD = """
+    UPDATE log SET appended_at = now();
     UPDATE consumer_offset o SET next_offset = l."offset" FROM log l
     WHERE l.event_id = '{%s}' AND consumer_group = '%s' AND o.topic = l.topic AND o.partition = l.partition
 """
@@ -57,7 +59,10 @@ async def test_an_unread_event_is_waited_for_and_named(lab: Lab) -> None:
 
 async def test_an_unknown_outcome_is_waited_for_and_named(lab: Lab) -> None:
     async with lab.copies("payment") as urls:
-        await lab.spoil(urls["payment"], "UPDATE attempt SET status = 'processing' WHERE id = '{waiting_attempt}'")
+        await lab.spoil(
+            urls["payment"],
+            "UPDATE attempt SET status = 'processing', created_at = now() WHERE id = '{waiting_attempt}'",
+        )
         report = await lab.audit(**urls)
         assert (report.clean, report.settled) == (True, True)
         assert report.left_out == ["payment-service: 1 of its charges without an outcome"]

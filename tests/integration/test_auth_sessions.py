@@ -235,7 +235,7 @@ async def test_what_is_no_refresh_token_is_refused(auth: Auth) -> None:
 
 async def test_an_expired_session_is_over(room_database: RoomDatabase, keys: Keys) -> None:
     access = await room_database("auth")
-    async with auth_room(access.url, keys, AUTH_SESSION_TTL_S="0") as auth:
+    async with auth_room(access.url, keys, AUTH_SESSION_TTL_S="0.000001") as auth:
         tokens = await registered(auth)
         assert (await auth("GET", "/v1/auth/sessions", token=tokens["access_token"])).json["items"] == []
         await forget_expired_sessions(auth.parts)
