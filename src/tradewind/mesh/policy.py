@@ -27,6 +27,10 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     repeatable: str = "connect-failure,refused-stream,reset,retriable-headers"
     once_only: str = "connect-failure,refused-stream"
     most: int = 3
+    elsewhere_attempts: int = 20
+    """How often a retry draws another instance before it takes the one that failed. A dead instance has no request under
+    way, so least-request prefers it: of two, three draws in four name it, and three attempts would leave one request
+    in three with it."""
     first_pause_s: float = 0.025
     longest_pause_s: float = 0.25
     try_share: Share = 0.4

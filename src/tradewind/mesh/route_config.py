@@ -179,7 +179,7 @@ def _forward(service: str, policy: ServicePolicy, timeout_s: float, try_s: float
                 "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
             )
         ],
-        "host_selection_retry_max_attempts": retries.most,
+        "host_selection_retry_max_attempts": retries.elsewhere_attempts,
     }
     if repeatable:
         retry_policy["retriable_headers"] = [{"name": RETRY_ELSEWHERE_HEADER, "string_match": {"exact": "elsewhere"}}]
