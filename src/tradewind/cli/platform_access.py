@@ -13,6 +13,7 @@ from tradewind.audit.provider import SandboxCharges
 from tradewind.audit.sources import Sources
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.handed_in import variable
 from tradewind.stack.provision import room_access, url_for
 from tradewind.stack.rooms import rooms_with_database
 from tradewind.stack.state import State
@@ -30,7 +31,7 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
     databases: dict[str, str] = {}
     missing: list[str] = []
     for room in rooms_with_database():
-        url = _given(environ, f"{room.upper()}_DATABASE_URL")
+        url = variable(f"{room.upper()}_DATABASE_URL", environ)
         if url is None and admin_url is not None:
             passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
             url = room_access(admin_url, room, **passwords).url
@@ -38,7 +39,7 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
             missing.append(f"{room.upper()}_DATABASE_URL")
         else:
             databases[room] = url
-    bus_url = _given(environ, "BUS_URL")
+    bus_url = variable("BUS_URL", environ)
     if bus_url is None and admin_url is not None:
         bus_url = url_for(admin_url, "bus", secrets.get("bus"), "bus")
     if bus_url is None:
@@ -84,17 +85,10 @@ def _stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
 
 
 def _provider(state: State, environ: Mapping[str, str]) -> SandboxCharges | None:
-    url, key = _given(environ, "PAYMENT_SANDBOX_URL"), _given(environ, "PAYMENT_SANDBOX_API_KEY")
+    url, key = variable("PAYMENT_SANDBOX_URL", environ), variable("PAYMENT_SANDBOX_API_KEY", environ)
     if url and key:
         return SandboxCharges(url, key)
     port = state.ports().get("psp-sandbox")
     if running_supervisor(state) is not None and port:
         return SandboxCharges(f"http://127.0.0.1:{port}", state.secrets().get("sandbox_api_key"))
     return None
-
-
-def _given(environ: Mapping[str, str], name: str) -> str | None:
-    if value := environ.get(name):
-        return value
-    file = environ.get(f"{name}_FILE")
-    return Path(file).read_text(encoding="utf-8").strip() if file else None
