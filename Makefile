@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 PY    ?= python3
 
-.PHONY: setup up down test check fix bench docs lock
+.PHONY: setup up down test check fix bench mutate docs lock
 
 setup: $(VENV)/.installed ## build .venv with tradewind and the test tools
 
@@ -35,6 +35,9 @@ fix: setup ## format and mend what can be mended
 
 bench: setup ## the figures, printed
 	$(BIN)/tradewind bench
+
+mutate: setup ## take each safeguard out of a copy of the source, and see a test turn red
+	$(BIN)/python -m tests.mutation --report docs/reference/mutation.md
 
 docs: setup ## write docs/reference from the code
 	$(BIN)/python -m tradewind.reference

@@ -1,0 +1,230 @@
+"""The safeguards that the promises rest on, and how each is taken out of a copy of the source.
+
+A safeguard counts when removing it turns a test red: `python -m tests.mutation` shows that for every one. Product code has
+no switch for any of this; `text` must stand exactly once in its file, so that a change of the code is noticed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SRC = "src/tradewind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """In `file`, below `src/tradewind`, `text` becomes `becomes`."""
+
+    file: str
+    text: str
+    becomes: str
+
+    def apply(self, root: Path) -> None:
+        """Change the copy below `root`.
+
+        Raises:
+            LookupError: the text is not there, or more than once: the code has changed, and this table must follow.
+        """
+        path = root / SRC / self.file
+        source = path.read_text(encoding="utf-8")
+        if (found := source.count(self.text)) != 1:
+            raise LookupError(f"{self.file} has this {found} times, not once: {self.text!r}")
+        path.write_text(source.replace(self.text, self.becomes), encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safeguard:
+    """One safeguard. `promise` is what would break without it, `tests` where that has to be noticed."""
+
+    name: str
+    promise: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+def _one(name: str, promise: str, file: str, text: str, becomes: str, *tests: str) -> Safeguard:
+    return Safeguard(name=name, promise=promise, edits=(Edit(file=file, text=text, becomes=becomes),), tests=tests)
+
+
+_I = "tests/integration"
+
+SAFEGUARDS: tuple[Safeguard, ...] = (
+    # events
+    _one(
+        "inbox-insert",
+        "an event that is delivered twice takes effect once",
+        "chassis/consumer/loop.py",
+        "unseen = await self._inbox.claim(tx, [message.id for message in messages])",
+        "unseen = {message.id for message in messages}",
+        f"{_I}/test_messaging_consumer.py",
+    ),
+    _one(
+        "await-of-the-acknowledgement",
+        "an event leaves the outbox only when the bus has it",
+        "chassis/relay.py",
+        "await self._transport.publish([_message(row) for row in rows])",
+        "asyncio.ensure_future(self._transport.publish([_message(row) for row in rows]))",
+        f"{_I}/test_messaging_relay.py",
+    ),
+    _one(
+        "outbox-order",
+        "events of one aggregate are published in the order of their commits",
+        "chassis/relay.py",
+        "WHERE shard = ANY($1::smallint[]) ORDER BY id LIMIT $2",
+        "WHERE shard = ANY($1::smallint[]) ORDER BY id DESC LIMIT $2",
+        f"{_I}/test_messaging_relay.py",
+    ),
+    _one(
+        "one-publisher-a-shard",
+        "no two relays publish the same aggregate side by side",
+        "chassis/shares.py",
+        "due |= fair_share(class_, units, members[class_], self._me)",
+        "due |= {Unit(class_, number) for number in range(units)}",
+        "tests/unit/test_messaging_shares.py",
+        f"{_I}/test_messaging_relay.py",
+        f"{_I}/test_messaging_transport.py",
+    ),
+    _one(
+        "dead-letter",
+        "what cannot be handled is kept, not dropped",
+        "chassis/consumer/loop.py",
+        "if await self._inbox.claim(tx, [message.id]):",
+        "if False:",
+        f"{_I}/test_messaging_consumer.py",
+    ),
+    # orders
+    _one(
+        "order-lock",
+        "two changes of one order happen one after the other",
+        "services/order/store/orders.py",
+        "WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE",
+        "WHERE id = ANY($1::uuid[]) ORDER BY id",
+        f"{_I}/test_order_moving.py",
+    ),
+    Safeguard(
+        name="unique-idempotency-key",
+        promise="a POST with the same key happens once, however many arrive together",
+        edits=(
+            Edit(
+                file="chassis/migrations/versions/0001_idempotency.py",
+                text="PRIMARY KEY (subject, key)",
+                becomes="CHECK (key <> '')",
+            ),
+            Edit(
+                file="chassis/idempotency.py",
+                text="""VALUES ($1, $2, $3)"
+            " ON CONFLICT (subject, key) DO NOTHING RETURNING true",""",
+                becomes="""VALUES ($1, $2, $3) RETURNING true",""",
+            ),
+        ),
+        tests=(f"{_I}/test_chassis_idempotency.py",),
+    ),
+    _one(
+        "fingerprint-of-the-request",
+        "a key is for one body only",
+        "chassis/idempotency.py",
+        'if row["fingerprint"] != print_:',
+        "if False:",
+        f"{_I}/test_chassis_idempotency.py",
+    ),
+    _one(
+        "stock-never-below-zero",
+        "nothing is sold twice",
+        "services/order/store/stock.py",
+        "WHERE stock.sku = locked.sku AND stock.available + shift.available >= 0",
+        "WHERE stock.sku = locked.sku",
+        f"{_I}/test_order_placing.py",
+    ),
+    _one(
+        "expiry",
+        "an order that nobody pays gives its stock back",
+        "services/order/store/orders.py",
+        "WHERE status = 'pending' AND expires_at <= $1",
+        "WHERE false AND expires_at <= $1",
+        f"{_I}/test_order_moving.py",
+    ),
+    # payments
+    _one(
+        "payment-lock",
+        "two decisions about one payment happen one after the other",
+        "services/payment/store/changes.py",
+        "WHERE p.id = ANY($1::uuid[]) ORDER BY p.id FOR UPDATE",
+        "WHERE p.id = ANY($1::uuid[]) ORDER BY p.id",
+        f"{_I}/test_payment_refunds.py",
+    ),
+    _one(
+        "key-of-the-charge",
+        "asking the provider again cannot charge again",
+        "services/payment/providers/sandbox.py",
+        'return await self._charge("POST", "/v1/charges", body, key=work.attempt.id)',
+        'return await self._charge("POST", "/v1/charges", body, key=__import__("uuid").uuid4().hex)',
+        f"{_I}/test_payment_methods.py",
+        f"{_I}/test_payment_kill.py",
+    ),
+    _one(
+        "reconciliation",
+        "an unknown outcome is asked for until it is known",
+        "services/payment/usecases/reconciliation.py",
+        "while await _take_up_some(parts):",
+        "while False:",
+        f"{_I}/test_payment_reconciliation.py",
+    ),
+    _one(
+        "amount-of-the-answer",
+        "a charge of another amount or order is not taken for ours",
+        "services/payment/domain/charge.py",
+        "if charge.amount != aim.amount or charge.reference != aim.reference:\n        return True",
+        "if charge.amount != aim.amount or charge.reference != aim.reference:\n        return False",
+        "tests/unit/test_payment_findings.py",
+        f"{_I}/test_payment_reconciliation.py",
+    ),
+    _one(
+        "late-success",
+        "money that comes after the cancellation goes back by itself",
+        "services/payment/domain/settlement.py",
+        "if not payment.order_cancelled or payment.refundable_minor == 0:",
+        "if True:",
+        f"{_I}/test_payment_cancelling.py",
+    ),
+    _one(
+        "webhook-signature",
+        "nobody but the provider tells us what it did",
+        "services/payment/providers/sandbox.py",
+        "check_signature(self._webhook_secret, headers.get(SIGNATURE_HEADER), body, now)",
+        "pass",
+        f"{_I}/test_payment_webhooks.py",
+    ),
+    _one(
+        "ledger-booked-once",
+        "a cause is booked once",
+        "services/payment/migrations/versions/0001_payment.py",
+        "UNIQUE (cause_id, cause),",
+        "",
+        f"{_I}/test_payment_ledger.py",
+    ),
+    _one(
+        "ledger-rules",
+        "money moves only between the accounts that its cause allows",
+        "services/payment/migrations/versions/0001_payment.py",
+        "CONSTRAINT ledger_rules CHECK ((cause, debit_account, credit_account) IN (",
+        "CONSTRAINT ledger_rules CHECK (true OR (cause, debit_account, credit_account) IN (",
+        f"{_I}/test_payment_ledger.py",
+    ),
+    _one(
+        "ledger-append-only",
+        "what is booked stays booked",
+        "services/payment/migrations/versions/0001_payment.py",
+        "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_transaction FROM {RUNTIME_ROLE};",
+        "",
+        f"{_I}/test_payment_ledger.py",
+    ),
+    _one(
+        "refunded-at-most-captured",
+        "no more goes back than came in",
+        "services/payment/migrations/versions/0001_payment.py",
+        "CHECK (refunded_minor >= 0 AND refunding_minor >= 0 AND refunded_minor + refunding_minor <= captured_minor)",
+        "CHECK (refunded_minor >= 0)",
+        f"{_I}/test_payment_ledger.py",
+    ),
+)
