@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "gateway")
+PARTS = ("start", "memory", "orders", "gateway", "outboxes")
 
 
 @click.command()
@@ -23,7 +23,7 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, seed:
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import gateway, orders, startup
+    from tradewind.bench import gateway, orders, outboxes, startup
     from tradewind.bench.figures import Figure, figure_line
     from tradewind.bench.platform import Platform
 
@@ -45,6 +45,9 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, seed:
                 figures += asyncio.run(gateway.measure(platform, click.echo))
         finally:
             platform.down("--volumes")
+    if "outboxes" in wanted:
+        click.echo("\nways to read an outbox")
+        figures += asyncio.run(outboxes.measure(click.echo))
     click.echo("\nall figures")
     for figure in figures:
         click.echo(figure_line(figure))
