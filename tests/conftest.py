@@ -13,7 +13,9 @@ import pytest
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.migrations import migrate
 from tradewind.stack import provision
-from tradewind.stack.engines import PostgresEngine, ValkeyEngine
+from tradewind.stack.engines import KafkaEngine, PostgresEngine, ValkeyEngine
+from tradewind.stack.errors import StackError
+from tradewind.stack.ports import free_port
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile(
@@ -48,6 +50,37 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     asyncio.run(engine.start())
     yield engine.url
     asyncio.run(engine.stop())
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of a real Apache Kafka, shared by all tests of the process."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield given
+        return
+    engine = KafkaEngine(tmp_path_factory.mktemp("kafka") / "kafka")
+    _start_kafka(engine)
+    yield engine.bootstrap
+    asyncio.run(engine.stop())
+
+
+@pytest.fixture(scope="module")
+def kafka_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine]:
+    """A broker to be killed and cut off, for one file of tests; they start it again."""
+    engine = KafkaEngine(tmp_path_factory.mktemp("kafka") / "kafka", proxy_port=free_port())
+    _start_kafka(engine)
+    yield engine
+    asyncio.run(engine.stop())
+
+
+def _start_kafka(engine: KafkaEngine) -> None:
+    """In CI a broker that cannot be had is a failure; elsewhere its tests are reported as not run."""
+    try:
+        asyncio.run(engine.start())
+    except StackError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"not run: {error}")
 
 
 @pytest.fixture

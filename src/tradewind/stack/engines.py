@@ -5,8 +5,9 @@ async with PostgresEngine(folder, durable=False) as pg, ValkeyEngine(folder / "v
 
 from __future__ import annotations
 
+from tradewind.stack.kafka import KafkaEngine
 from tradewind.stack.postgres import PostgresEngine
 from tradewind.stack.provision import RoomAccess
 from tradewind.stack.valkey import ValkeyEngine
 
-__all__ = ["PostgresEngine", "RoomAccess", "ValkeyEngine"]
+__all__ = ["KafkaEngine", "PostgresEngine", "RoomAccess", "ValkeyEngine"]

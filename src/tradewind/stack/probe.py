@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _MAX_ANSWER_BYTES = 256 * 1024
+_API_VERSIONS = 18
+_CORRELATION = 7
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ async def valkey(host: str, port: int, password: str, *, timeout_s: float = 1.0)
 async def smtp(host: str, port: int, *, timeout_s: float = 1.0) -> bool:
     """Whether a mail server greets."""
     return (await _exchange(host, port, b"QUIT\r\n", timeout_s)).startswith(b"220")
+
+
+async def kafka(host: str, port: int, *, timeout_s: float = 1.0) -> bool:
+    """Whether a Kafka broker answers: it is asked which requests it knows (ApiVersions, version 0)."""
+    request = struct.pack(">ihhih", 10, _API_VERSIONS, 0, _CORRELATION, -1)
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(request)
+                size, correlation, error = struct.unpack(">iih", await reader.readexactly(10))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, EOFError):
+        return False
+    return bool(size > 0 and correlation == _CORRELATION and error == 0)
 
 
 async def _exchange(host: str, port: int, request: bytes, timeout_s: float) -> bytes:
