@@ -71,6 +71,13 @@ class Platform:
             )
         return done.stdout
 
+    def started(self, *words: str) -> subprocess.Popen[bytes]:
+        """`tradewind WORDS` on this platform while it runs; its output is piped."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tradewind.cli", *words],
+            env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
     def up(self, *options: str) -> float:
         """Start, and return the seconds until an order could be placed."""
         started_s = time.perf_counter()

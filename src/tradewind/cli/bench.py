@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "gateway", "outboxes")
+PARTS = ("start", "memory", "orders", "gateway", "outboxes", "audit")
+ON_A_PLATFORM = frozenset({"start", "memory", "orders", "gateway"})
+"""Parts that share one; it is started for any of them."""
 
 
 @click.command()
@@ -17,37 +19,45 @@ PARTS = ("start", "memory", "orders", "gateway", "outboxes")
     "--rate", "rates", type=float, multiple=True, default=(30.0, 60.0, 75.0), show_default=True, help="Orders a second."
 )
 @click.option("--seconds", type=float, default=20.0, show_default=True, help="How long each rate is held.")
+@click.option(
+    "--audited", type=int, default=1_000_000, show_default=True, help="Orders in the books that the audit is timed on."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Which shoppers buy what.")
-def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, seed: int) -> None:
+def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audited: int, seed: int) -> None:
     """Measure a platform of its own, in a temporary folder, and print the figures.
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import gateway, orders, outboxes, startup
+    from tradewind.bench import audit, gateway, orders, outboxes, startup
     from tradewind.bench.figures import Figure, figure_line
     from tradewind.bench.platform import Platform
 
     wanted = set(only or PARTS)
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
-        platform = Platform(Path(folder) / "state")
-        try:
-            click.echo("start")
-            figures += startup.measure_start(platform, click.echo)
-            if "memory" in wanted:
-                click.echo("\nmemory, idle")
-                figures.append(startup.measure_memory(platform, click.echo))
-            if "orders" in wanted:
-                click.echo("\norders")
-                figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
-            if "gateway" in wanted:
-                click.echo("\ngateway")
-                figures += asyncio.run(gateway.measure(platform, click.echo))
-        finally:
-            platform.down("--volumes")
+    if wanted & ON_A_PLATFORM:
+        with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
+            platform = Platform(Path(folder) / "state")
+            try:
+                click.echo("start")
+                figures += startup.measure_start(platform, click.echo)
+                if "memory" in wanted:
+                    click.echo("\nmemory, idle")
+                    figures.append(startup.measure_memory(platform, click.echo))
+                if "orders" in wanted:
+                    click.echo("\norders")
+                    figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
+                if "gateway" in wanted:
+                    click.echo("\ngateway")
+                    figures += asyncio.run(gateway.measure(platform, click.echo))
+            finally:
+                platform.down("--volumes")
     if "outboxes" in wanted:
         click.echo("\nways to read an outbox")
         figures += asyncio.run(outboxes.measure(click.echo))
+    if "audit" in wanted:
+        click.echo(f"\naudit, on {audited:,} orders")
+        with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
+            figures += audit.measure(Path(folder) / "state", click.echo, orders=audited)
     click.echo("\nall figures")
     for figure in figures:
         click.echo(figure_line(figure))
