@@ -141,6 +141,25 @@ async def test_a_batch_is_one_call_and_one_transaction(room: Room) -> None:
     assert await room.count() == 50
 
 
+async def test_events_that_follow_each_other_share_a_transaction(room: Room) -> None:
+    handlers = Handlers[None]()
+    calls: list[int] = []
+
+    @handlers.on_batch(Placed)
+    async def placed(_parts: None, _tx: Tx, events: Sequence[Received[Placed]]) -> None:
+        calls.append(len(events))
+
+    async with running(room.consumer(handlers, linger_s=1.5).run()):
+        await room.transport.publish([message("k0")])
+        await until(lambda: len(calls) == 1)
+        for n in range(1, 11):
+            await room.transport.publish([message(f"k{n}", n)])
+            await asyncio.sleep(0.03)  # apart, so that they share nothing by chance
+        await until(lambda: sum(calls) == 11)
+    assert calls[0] == 1, "the first one waited for others"
+    assert len(calls) <= 3
+
+
 async def test_what_handlers_emit_is_part_of_the_same_transaction(room: Room) -> None:
     outbox = Outbox("test")
     handlers = Handlers[None]()

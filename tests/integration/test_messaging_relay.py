@@ -94,6 +94,25 @@ async def test_what_is_committed_is_published_and_what_is_rolled_back_is_not(roo
     assert numbers_by_key(others) == {"k": [2, 3]}
 
 
+async def test_commits_that_follow_each_other_share_a_batch(room: Room) -> None:
+    gap_s = 1.0
+    relay = Relay(room.url, await room.bus.transport(), room.outbox, gap_s=gap_s)
+    bus = await asyncpg.connect(room.bus.url)
+    try:
+        async with running(relay.run()):
+            await room.emit("k0", 0)
+            await until(lambda: _is(bus.fetchval("SELECT count(*) FROM log"), 1))
+            for n in range(1, 11):
+                await room.emit(f"k{n}", n)
+            await until(lambda: _is(bus.fetchval("SELECT count(*) FROM log"), 11))
+        batches = await bus.fetch("SELECT min(appended_at) AS at, count(*) AS n FROM log GROUP BY xmin ORDER BY at")
+        assert batches[0]["n"] == 1, "the first one waited for others"
+        assert len(batches) <= 3
+        assert (batches[1]["at"] - batches[0]["at"]).total_seconds() > gap_s / 2
+    finally:
+        await bus.close()
+
+
 async def _is(value: Awaitable[int], wanted: int) -> bool:
     return await value == wanted
 

@@ -127,8 +127,9 @@ def _background(
         if foundation.transport is None or database is None:
             raise Unavailable("bus-not-configured", "BUS_URL is missing, and this service hears events.")
         consumer = Consumer(
-            service.name, database, foundation.transport, service.handlers, parts, metrics=foundation.metrics
-        )
+            service.name, database, foundation.transport, service.handlers, parts,
+            metrics=foundation.metrics, linger_s=service.linger_s,
+        )  # fmt: skip
         found.append(_Background("consumer", consumer.run))
     found.extend(_Background(f"job {job.name}", partial(job.loop, parts)) for job in service.jobs(parts))
     if database is not None:

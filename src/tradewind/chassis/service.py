@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tradewind.chassis.consumer import Handlers
+from tradewind.chassis.consumer import LINGER_S, Handlers
 from tradewind.chassis.events import Event
 from tradewind.chassis.foundation import Foundation
 from tradewind.chassis.http import Api
@@ -21,13 +21,15 @@ class Service(Generic[P]):
     """One room, ready to be served.
 
     `assemble` makes the room's parts out of the foundation and takes them down again; a test passes its own.
-    `jobs` are made from the parts, so that a use case can wake one.
+    `jobs` are made from the parts, so that a use case can wake one. `linger_s` is how long events that keep coming gather
+    for the room's next transaction: short where somebody waits for what follows from them.
     """
 
     room: str
     api: Api
     assemble: Callable[[Foundation], AbstractAsyncContextManager[P]]
     handlers: Handlers[P] | None = None
+    linger_s: float = LINGER_S
     jobs: Callable[[P], Sequence[Job[P]]] = field(default=lambda _parts: ())
     emits: tuple[type[Event], ...] = ()
 

@@ -10,7 +10,7 @@ A whole fetched batch is one transaction: the inbox rows, what the handlers do, 
 """
 
 from tradewind.chassis.consumer.handlers import Handlers
-from tradewind.chassis.consumer.loop import Consumer
+from tradewind.chassis.consumer.loop import LINGER_S, Consumer
 from tradewind.chassis.consumer.verdict import RetryPolicy
 
-__all__ = ["Consumer", "Handlers", "RetryPolicy"]
+__all__ = ["LINGER_S", "Consumer", "Handlers", "RetryPolicy"]

@@ -24,6 +24,7 @@ from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.events import Known, Received
 from tradewind.chassis.inbox import Inbox
 from tradewind.chassis.metrics import Metrics
+from tradewind.chassis.pace import Pace
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.tidying import keep_tidy
 from tradewind.chassis.transport import Batch, Delivered, Subscription, Transport
@@ -33,7 +34,9 @@ P = TypeVar("P")
 BATCH = 500
 FETCH_TIMEOUT_S = 0.5
 APPLY_TIMEOUT_S = 30.0
-COMMIT_EVERY_S = 0.05
+LINGER_S = 0.008
+# Positions only save work: what was not committed comes again, and the inbox knows it.
+COMMIT_EVERY_S = 0.25
 LOOK_EVERY_S = 1.0
 MEASURE_EVERY_S = 5.0
 FIRST_BACK_OFF_S = 0.05
@@ -44,7 +47,7 @@ _log = logs.get_logger("consumer")
 class Consumer(Generic[P]):
     """Feeds `handlers` as a member of `group`; the effects and the inbox are in `database`. `run` it once.
 
-    `batch` bounds the messages of one transaction.
+    `batch` bounds the messages of one transaction. While more keep coming, fetches are `linger_s` apart, so that they share one.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Consumer(Generic[P]):
         metrics: Metrics | None = None,
         clock: Clock | None = None,
         batch: int = BATCH,
+        linger_s: float = LINGER_S,
         retries: RetryPolicy | None = None,
     ) -> None:
         self._group = group
@@ -68,6 +72,7 @@ class Consumer(Generic[P]):
         self._catalogue = handlers.catalogue()
         self._clock = clock or SystemClock()
         self._batch = batch
+        self._pace = Pace(linger_s)
         self._inbox = Inbox(group)
         self._parking = Parking(retries or RetryPolicy())
         self._progress = Progress()
@@ -118,7 +123,12 @@ class Consumer(Generic[P]):
         due_s = self._parking.next_due_s()
         if due_s is not None:
             timeout_s = max(0.0, min(timeout_s, due_s - time.monotonic()))
-        return await subscription.fetch(self._batch, timeout_s, self._parking.crowded())
+        await self._pace.wait()
+        batch = await subscription.fetch(self._batch, timeout_s, self._parking.crowded())
+        # A full one means a backlog, and that is worked off without a pause.
+        if 0 < len(batch.messages) < self._batch:
+            self._pace.mark()
+        return batch
 
     def _admit(self, batch: Batch) -> None:
         if batch.lost:

@@ -12,6 +12,9 @@ from tradewind.services.analytics.consumer import handlers
 from tradewind.services.analytics.parts import Parts
 from tradewind.services.analytics.settings import AnalyticsSettings
 
+LINGER_S = 0.1
+"""Figures may be a moment old; many events then share a transaction."""
+
 
 def create_app(settings: AnalyticsSettings, parts: Parts | None = None) -> Service[Parts]:  # noqa: ARG001 - as in every room
     """The service, ready to be served; `parts` replaces what it would assemble by itself."""
@@ -20,4 +23,4 @@ def create_app(settings: AnalyticsSettings, parts: Parts | None = None) -> Servi
     async def assemble(foundation: Foundation) -> AsyncIterator[Parts]:
         yield parts or Parts(database=foundation.database)
 
-    return Service(room="analytics", api=api, assemble=assemble, handlers=handlers)
+    return Service(room="analytics", api=api, assemble=assemble, handlers=handlers, linger_s=LINGER_S)

@@ -15,6 +15,9 @@ from tradewind.services.notification.parts import Parts
 from tradewind.services.notification.settings import NotificationSettings
 from tradewind.services.notification.templates import Templates
 
+LINGER_S = 0.1
+"""Nobody waits for a notice as for an answer; many of them share a transaction, and their mails a connection."""
+
 
 def create_app(settings: NotificationSettings, parts: Parts | None = None) -> Service[Parts]:
     """The service, ready to be served; `parts` replaces what it would assemble by itself."""
@@ -32,4 +35,11 @@ def create_app(settings: NotificationSettings, parts: Parts | None = None) -> Se
             mail_batch=settings.mail_batch,
         )
 
-    return Service(room="notification", api=api, assemble=assemble, handlers=handlers, jobs=lambda _parts: [mail])
+    return Service(
+        room="notification",
+        api=api,
+        assemble=assemble,
+        handlers=handlers,
+        linger_s=LINGER_S,
+        jobs=lambda _parts: [mail],
+    )
