@@ -31,6 +31,7 @@ from tradewind.contracts.payment import PaymentCaptured, PaymentFailed, PaymentR
 from tradewind.services.order.api import api
 from tradewind.services.order.clients import Addresses
 from tradewind.services.order.consumer import handlers
+from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
 
 ADDRESS = {"name": "Ada", "line1": "1 Main St", "city": "Bath", "postal_code": "BA1 1AA", "country": "GB"}
@@ -148,6 +149,15 @@ class Shop:
         """The money of these orders is captured."""
         await self.hear(*(captured(order) for order in orders))
 
+    async def wait(self, seconds: float) -> None:
+        """Let deadlines come nearer. They go by the database's clock, so it is they that move."""
+        await self.database.execute(
+            """
+            UPDATE orders SET deadline_at = deadline_at - make_interval(secs => $1), look_at = look_at - make_interval(secs => $1)
+            """,
+            seconds,
+        )
+
     async def emitted(self, order: dict[str, Any]) -> list[tuple[str, int]]:
         """(type, version) of the events about an order, in the order they will be published."""
         rows = await self.database.rows("SELECT type, version FROM outbox WHERE key = $1 ORDER BY id", order["id"])
@@ -256,6 +266,7 @@ class Neighbour:
 async def open_shop(url: str, mesh_url: str, *, valkey_url: str | None = None) -> AsyncIterator[Shop]:
     """One instance of the service."""
     database = await Database.open(url, max_size=8)
+    metrics = Metrics()
     clock = ManualClock(datetime.now(UTC))
     mesh = MeshClient(mesh_url, "order-service", metrics=Metrics())
     cache = await Cache.open(valkey_url, "order", metrics=Metrics())
@@ -265,6 +276,7 @@ async def open_shop(url: str, mesh_url: str, *, valkey_url: str | None = None) -
         outbox=Outbox("order-service", clock=clock),
         cache=cache,
         addresses=Addresses(mesh),
+        measures=Measures(metrics),
         expiry_batch=3,
     )
     door = Doorkeeper()

@@ -413,7 +413,7 @@ WAITING = [
         "an order is pending past its deadline",
         "I9",
         "order: order {waiting}",
-        order=f"UPDATE orders SET expires_at = {HOUR_AGO} WHERE id = '{{waiting}}'",
+        order=f"UPDATE orders SET deadline_at = {HOUR_AGO} WHERE id = '{{waiting}}'",
     ),
     plant(
         "nobody finds out what became of a charge",

@@ -18,10 +18,11 @@ from tests.integration.order_fixtures import (
     shop,
     spoken_of,
 )
+from tests.received import received
 from tradewind.chassis.errors import Invalid, NotFound
 from tradewind.chassis.ids import new_id
 from tradewind.contracts.payment import PaymentCancelled, PaymentRefundFailed, PaymentRequiresAction
-from tradewind.services.order.usecases import ordering
+from tradewind.services.order.usecases import deadlines, ordering
 
 __all__ = ["neighbour", "shop"]
 
@@ -89,9 +90,9 @@ async def test_many_orders_are_confirmed_in_three_statements(shop: Shop) -> None
     said: list[str] = []
     async with shop.database.transaction() as tx:
         # The driver asks a connection for some types once.
-        await ordering.hear_payments(shop.parts, tx, [captured(orders[0])])
+        await ordering.hear_payments(shop.parts, tx, [received(captured(orders[0]))])
         tx._connection.add_query_logger(lambda record: said.append(record.query))
-        await ordering.hear_payments(shop.parts, tx, [captured(order) for order in reversed(orders[1:])])
+        await ordering.hear_payments(shop.parts, tx, [received(captured(order)) for order in reversed(orders[1:])])
     assert len([query for query in said if query != "COMMIT"]) == 3, said
     assert {(await shop.see(order))["status"] for order in orders} == {"confirmed"}
     assert await heaps(shop, "mug") == (970, 0, 30)
@@ -263,12 +264,12 @@ async def test_unpaid_orders_expire_at_their_deadline(shop: Shop) -> None:
     orders = [await shop.order(("mug", 1)) for _ in range(7)]
     paid, unpaid = orders[0], orders[1:]
     await shop.pay(paid)
-    shop.clock.advance(899)
-    assert await ordering.expire_orders(shop.parts) == 0
-    shop.clock.advance(2)
+    await shop.wait(895)
+    assert await deadlines.pass_deadlines(shop.parts) == 0
+    await shop.wait(6)
     young = await shop.order(("mug", 1))
-    assert await ordering.expire_orders(shop.parts) == 6
-    assert await ordering.expire_orders(shop.parts) == 0
+    assert await deadlines.pass_deadlines(shop.parts) == 6
+    assert await deadlines.pass_deadlines(shop.parts) == 0
     assert {(await shop.see(order))["status"] for order in unpaid} == {"cancelled"}
     assert [(await shop.see(order))["status"] for order in (paid, young)] == ["confirmed", "pending"]
     assert await shop.story(unpaid[0]) == [("placed", "customer"), ("cancelled", "deadline")]
@@ -280,9 +281,9 @@ async def test_several_instances_expire_side_by_side(
 ) -> None:
     await shop.stock("mug", 100)
     orders = [await shop.order(("mug", 1)) for _ in range(20)]
-    shop.clock.advance(901)
+    await shop.wait(901)
     counts = await asyncio.gather(
-        ordering.expire_orders(shop.parts), ordering.expire_orders(shop.parts), ordering.expire_orders(shop.parts),
+        deadlines.pass_deadlines(shop.parts), deadlines.pass_deadlines(shop.parts), deadlines.pass_deadlines(shop.parts),
         shop.pay(*orders[:10]),
     )  # fmt: skip
     confirmed = [order for order in orders if (await shop.see(order))["status"] == "confirmed"]

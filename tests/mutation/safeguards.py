@@ -140,9 +140,25 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "expiry",
         "an order that nobody pays gives its stock back",
         "services/order/store/orders.py",
-        "WHERE status = 'pending' AND expires_at <= $1",
-        "WHERE false AND expires_at <= $1",
+        "WHERE look_at <= now()\n    ORDER BY look_at",
+        "WHERE false\n    ORDER BY look_at",
         f"{_I}/test_order_moving.py",
+    ),
+    _one(
+        "settlement-asks-again",
+        "the money of a cancelled order is asked for until it is back",
+        "services/order/domain/saga.py",
+        'Move(says="overdue", asks=True)',
+        'Move(says="overdue")',
+        "tests/unit/test_order_deadlines.py",
+    ),
+    _one(
+        "one-clock",
+        "an instance with a wrong clock writes no wrong time and moves no deadline",
+        "services/order/usecases/moving.py",
+        "now, orders = locked.now, dict(locked.orders)",
+        "now, orders = parts.clock.now(), dict(locked.orders)",
+        f"{_I}/test_order_overdue.py",
     ),
     # payments
     _one(

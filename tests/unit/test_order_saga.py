@@ -10,7 +10,14 @@ import pytest
 
 from tradewind.chassis.errors import Conflict, Invalid
 from tradewind.contracts.money import Money
-from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderDelivered, OrderLine, OrderShipped
+from tradewind.contracts.order import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderLine,
+    OrderSettlementDue,
+    OrderShipped,
+)
 from tradewind.contracts.payment import (
     PaymentCancelled,
     PaymentCaptured,
@@ -20,6 +27,7 @@ from tradewind.contracts.payment import (
     PaymentRequiresAction,
 )
 from tradewind.services.order.domain import saga, signals
+from tradewind.services.order.domain.moving import advance
 from tradewind.services.order.domain.order import Address, Order, Payment, Status
 from tradewind.services.order.domain.signals import Signal, heard
 from tradewind.services.order.domain.stock import Movement
@@ -51,7 +59,8 @@ def order(status: Status = "pending", **changes: object) -> Order:
         event_version=3,
         created_at=NOW,
         updated_at=NOW,
-        expires_at=NOW + timedelta(minutes=15),
+        deadline_at=NOW + timedelta(minutes=15),
+        look_at=NOW + timedelta(minutes=15),
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -80,7 +89,7 @@ SIGNALS: dict[str, Signal] = {
     "cancel_by_support": signals.cancel(by_customer=False),
     "ship": signals.ship("DHL", "JD0001"),
     "deliver": signals.deliver(),
-    "expire": signals.expire(),
+    "overdue": signals.overdue(),
 }
 
 STAYS, ILLEGAL = "stays", "illegal"
@@ -97,7 +106,7 @@ EXPECTED: dict[str, tuple[str, str, str, str, str]] = {
     "cancel_by_support": ("cancelled", "cancelled", ILLEGAL, ILLEGAL, ILLEGAL),
     "ship": (ILLEGAL, "shipped", ILLEGAL, ILLEGAL, ILLEGAL),
     "deliver": (ILLEGAL, ILLEGAL, "delivered", ILLEGAL, ILLEGAL),
-    "expire": ("cancelled", STAYS, STAYS, STAYS, STAYS),
+    "overdue": ("cancelled", STAYS, STAYS, STAYS, STAYS),
 }
 CASES = [(name, status, end) for name, row in EXPECTED.items() for status, end in zip(STATUSES, row, strict=True)]
 
@@ -112,13 +121,15 @@ def test_where_it_leads(name: str, status: Status, end: str) -> None:
     before = order(status)
     if end == ILLEGAL:
         with pytest.raises(Conflict) as refused:
-            saga.advance(before, SIGNALS[name], LATER)
+            advance(before, SIGNALS[name], LATER)
         assert (refused.value.code, refused.value.status) == ("illegal-transition", 409)
         return
-    outcome = saga.advance(before, SIGNALS[name], LATER)
+    outcome = advance(before, SIGNALS[name], LATER)
     if end == STAYS:
-        assert outcome is None or (outcome.order.status, outcome.event, outcome.movements) == (status, None, [])
-        assert outcome is None or outcome.order.event_version == before.event_version
+        asks = (name, status) == ("overdue", "cancelled")
+        assert outcome is None or (outcome.order.status, outcome.movements) == (status, [])
+        assert outcome is None or outcome.order.event_version == before.event_version + asks
+        assert outcome is None or isinstance(outcome.event, OrderSettlementDue if asks else type(None))
         return
     assert outcome is not None
     assert outcome.order.status == end
@@ -131,8 +142,8 @@ def test_where_it_leads(name: str, status: Status, end: str) -> None:
 
 @pytest.mark.parametrize(("name", "status", "end"), CASES)
 def test_an_event_is_emitted_exactly_when_the_status_changes(name: str, status: Status, end: str) -> None:
-    if end != ILLEGAL:
-        outcome = saga.advance(order(status), SIGNALS[name], LATER)
+    if end != ILLEGAL and (name, status) != ("overdue", "cancelled"):
+        outcome = advance(order(status), SIGNALS[name], LATER)
         assert (outcome is not None and outcome.event is not None) == (end != STAYS)
 
 
@@ -142,7 +153,7 @@ def test_an_event_is_emitted_exactly_when_the_status_changes(name: str, status: 
         ("captured", "pending", "sell"),
         ("failed", "pending", "release"),
         ("voided", "pending", "release"),
-        ("expire", "pending", "release"),
+        ("overdue", "pending", "release"),
         ("cancel_by_customer", "pending", "release"),
         ("cancel_by_support", "confirmed", "return"),
         ("refunded_fully", "pending", "release"),
@@ -150,14 +161,14 @@ def test_an_event_is_emitted_exactly_when_the_status_changes(name: str, status: 
     ],
 )
 def test_the_goods_of_every_line_move(name: str, status: Status, kind: str) -> None:
-    outcome = saga.advance(order(status), SIGNALS[name], LATER)
+    outcome = advance(order(status), SIGNALS[name], LATER)
     assert outcome is not None
     assert outcome.movements == [Movement("mug", kind, 2, "o1"), Movement("tea", kind, 1, "o1")]
 
 
 @pytest.mark.parametrize(("name", "status"), [("ship", "confirmed"), ("deliver", "shipped")])
 def test_shipping_moves_no_goods_between_heaps(name: str, status: Status) -> None:
-    outcome = saga.advance(order(status), SIGNALS[name], LATER)
+    outcome = advance(order(status), SIGNALS[name], LATER)
     assert outcome is not None
     assert outcome.movements == []
 
@@ -167,7 +178,7 @@ def test_shipping_moves_no_goods_between_heaps(name: str, status: Status) -> Non
     [
         ("failed", "pending", "declined", "card_declined"),
         ("voided", "pending", "declined", None),
-        ("expire", "pending", "expired", None),
+        ("overdue", "pending", "expired", None),
         ("cancel_by_customer", "confirmed", "customer", None),
         ("cancel_by_support", "pending", "support", None),
         ("refunded_fully", "confirmed", "refunded", None),
@@ -176,7 +187,7 @@ def test_shipping_moves_no_goods_between_heaps(name: str, status: Status) -> Non
 def test_a_cancellation_says_why_and_what_the_order_was(
     name: str, status: Status, reason: str, code: str | None
 ) -> None:
-    outcome = saga.advance(order(status), SIGNALS[name], LATER)
+    outcome = advance(order(status), SIGNALS[name], LATER)
     assert outcome is not None
     event = outcome.event
     assert isinstance(event, OrderCancelled)
@@ -187,9 +198,9 @@ def test_a_cancellation_says_why_and_what_the_order_was(
 
 
 def test_the_other_events_say_what_happened() -> None:
-    confirmed = saga.advance(order(), SIGNALS["captured"], LATER)
-    shipped = saga.advance(order("confirmed"), SIGNALS["ship"], LATER)
-    delivered = saga.advance(order("shipped"), SIGNALS["deliver"], LATER)
+    confirmed = advance(order(), SIGNALS["captured"], LATER)
+    shipped = advance(order("confirmed"), SIGNALS["ship"], LATER)
+    delivered = advance(order("shipped"), SIGNALS["deliver"], LATER)
     assert confirmed is not None
     assert shipped is not None
     assert delivered is not None
@@ -205,7 +216,7 @@ def test_the_other_events_say_what_happened() -> None:
 
 
 def test_money_that_comes_after_the_end_is_told_and_moves_nothing() -> None:
-    outcome = saga.advance(order("cancelled"), SIGNALS["captured"], LATER)
+    outcome = advance(order("cancelled"), SIGNALS["captured"], LATER)
     assert outcome is not None
     assert outcome.entry is not None
     assert (outcome.order.status, outcome.order.payment.status) == ("cancelled", "captured")
@@ -214,30 +225,30 @@ def test_money_that_comes_after_the_end_is_told_and_moves_nothing() -> None:
 
 
 def test_a_failure_after_the_money_came_is_ignored() -> None:
-    assert saga.advance(order("confirmed"), SIGNALS["failed"], LATER) is None
+    assert advance(order("confirmed"), SIGNALS["failed"], LATER) is None
 
 
 def test_the_same_news_twice_change_nothing() -> None:
-    first = saga.advance(order(), SIGNALS["captured"], LATER)
+    first = advance(order(), SIGNALS["captured"], LATER)
     assert first is not None
-    assert saga.advance(first.order, SIGNALS["captured"], LATER) is None
+    assert advance(first.order, SIGNALS["captured"], LATER) is None
 
 
 def test_what_the_customer_has_to_do_is_kept_until_the_payment_is_further() -> None:
-    asked = saga.advance(order(), SIGNALS["action_required"], LATER)
+    asked = advance(order(), SIGNALS["action_required"], LATER)
     assert asked is not None
     assert asked.order.payment == Payment(id="p1", status="requires_action", action_url="https://bank.example/3ds")
-    paid = saga.advance(asked.order, SIGNALS["captured"], LATER)
+    paid = advance(asked.order, SIGNALS["captured"], LATER)
     assert paid is not None
     assert paid.order.payment == Payment(id="p1", status="captured")
     # Out of order: the question comes after the answer.
-    assert saga.advance(paid.order, SIGNALS["action_required"], LATER) is None
+    assert advance(paid.order, SIGNALS["action_required"], LATER) is None
 
 
 def test_refunds_count_up_whatever_order_they_come_in() -> None:
-    last = saga.advance(order("shipped"), refunded(1_000, 3_000), LATER)
+    last = advance(order("shipped"), refunded(1_000, 3_000), LATER)
     assert last is not None
-    first = saga.advance(last.order, refunded(2_000, 2_000), LATER)
+    first = advance(last.order, refunded(2_000, 2_000), LATER)
     assert first is not None
     assert first.order.refunded == Money(3_000, "EUR")
     assert first.order.payment.status == "refunded"
@@ -245,10 +256,10 @@ def test_refunds_count_up_whatever_order_they_come_in() -> None:
 
 
 def test_a_full_refund_before_the_capture_was_heard_ends_the_order() -> None:
-    ended = saga.advance(order(), SIGNALS["refunded_fully"], LATER)
+    ended = advance(order(), SIGNALS["refunded_fully"], LATER)
     assert ended is not None
     assert (ended.order.status, ended.order.refunded) == ("cancelled", TOTAL)
-    late = saga.advance(ended.order, SIGNALS["captured"], LATER)
+    late = advance(ended.order, SIGNALS["captured"], LATER)
     assert late is not None
     assert (late.order.status, late.order.payment.status) == ("cancelled", "refunded")
 
@@ -269,5 +280,5 @@ def test_a_full_refund_before_the_capture_was_heard_ends_the_order() -> None:
 @pytest.mark.parametrize("status", ["pending", "confirmed", "cancelled"])
 def test_news_of_other_money_are_refused(event: signals.PaymentEvent, status: Status) -> None:
     with pytest.raises(Invalid) as refused:
-        saga.advance(order(status), heard(event), LATER)
+        advance(order(status), heard(event), LATER)
     assert refused.value.code == "payment-mismatch"

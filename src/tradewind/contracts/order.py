@@ -66,6 +66,21 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
     code: str | None = None
 
 
+class OrderSettlementDue(Event, frozen=True, kw_only=True):
+    """A cancelled order's payment is not at its end although it should be: whoever holds its money is to let go of it.
+
+    Asks for nothing that `order.cancelled.v1` has not asked for, and may come more than once.
+    """
+
+    TYPE = "order.settlement_due.v1"
+    TOPIC = TOPIC
+    order_id: str
+    number: str
+    customer_id: str
+    payment_id: str
+    total: Money
+
+
 class OrderShipped(Event, frozen=True, kw_only=True):
     """The goods left the house; from now on a refund does not cancel."""
 
@@ -88,4 +103,4 @@ class OrderDelivered(Event, frozen=True, kw_only=True):
     customer_id: str
 
 
-EVENTS = (OrderPlaced, OrderConfirmed, OrderCancelled, OrderShipped, OrderDelivered)
+EVENTS = (OrderPlaced, OrderConfirmed, OrderCancelled, OrderSettlementDue, OrderShipped, OrderDelivered)

@@ -24,7 +24,7 @@ WAITS: dict[str, tuple[Wait, ...]] = {
     "order": (
         Wait(
             "order {} is pending past its deadline",
-            "SELECT id::text, extract(epoch FROM now() - expires_at) FROM orders WHERE status = 'pending'",
+            "SELECT id::text, extract(epoch FROM now() - deadline_at) FROM orders WHERE status = 'pending'",
             attrgetter("pending_s"),
             "order-service expires it within seconds: `tradewind logs order`",
         ),

@@ -11,7 +11,8 @@ from tradewind.contracts import order
 from tradewind.services.order.api import api
 from tradewind.services.order.clients import Addresses
 from tradewind.services.order.consumer import handlers
-from tradewind.services.order.jobs import expiry_job
+from tradewind.services.order.jobs import deadline_job
+from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
 from tradewind.services.order.settings import OrderSettings
 
@@ -27,7 +28,13 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
             outbox=foundation.outbox,
             cache=foundation.cache,
             addresses=Addresses(foundation.mesh),
-            pending_ttl_s=settings.pending_ttl_s,
+            measures=Measures(foundation.metrics),
+            patience={
+                "payment": settings.pending_ttl_s,
+                "shipping": settings.shipping_ttl_s,
+                "delivery": settings.delivery_ttl_s,
+                "settlement": settings.settlement_ttl_s,
+            },
             expiry_batch=settings.expiry_batch,
             product_ttl_s=settings.product_ttl_s,
         )
@@ -37,6 +44,6 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
         api=api,
         assemble=assemble,
         handlers=handlers,
-        jobs=lambda _parts: [expiry_job(settings.expiry_every_s)],
+        jobs=lambda _parts: [deadline_job(settings.expiry_every_s)],
         emits=order.EVENTS,
     )

@@ -27,4 +27,4 @@ handlers: Handlers[Parts] = Handlers()
 )
 async def hear_payments(parts: Parts, tx: Tx, events: Sequence[Received[Any]]) -> None:
     """What each kind of news means is the saga's to say."""
-    await ordering.hear_payments(parts, tx, [event.data for event in events])
+    await ordering.hear_payments(parts, tx, events)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tradewind.chassis.cache import Cache
 from tradewind.chassis.clock import Clock
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
 from tradewind.services.order.clients import Addresses
+from tradewind.services.order.domain.moving import PATIENCE, Patience
+from tradewind.services.order.measures import Measures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """`pending_ttl_s` is how long an unpaid order holds its stock, `product_ttl_s` how long a product may be cached."""
+    """`patience` says how long each deadline is, `product_ttl_s` how long a product may be cached."""
 
     clock: Clock
     database: Database
     outbox: Outbox
     cache: Cache
     addresses: Addresses
-    pending_ttl_s: float = 900.0
+    measures: Measures
+    patience: Patience = field(default_factory=lambda: PATIENCE)
     expiry_batch: int = 100
     product_ttl_s: float = 10.0

@@ -13,6 +13,15 @@ class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     PREFIX = "ORDER_"
 
     pending_ttl_s: Annotated[Seconds, Setting("How long an unpaid order holds its stock before it expires.")] = 900.0
-    expiry_every_s: Annotated[Seconds, Setting("Pause between two looks for unpaid orders past their deadline.")] = 5.0
-    expiry_batch: Annotated[Count, Setting("Most orders that one transaction expires.")] = 100
+    shipping_ttl_s: Annotated[
+        Seconds, Setting("How long a confirmed order waits to be shipped before support is told.")
+    ] = 259_200.0
+    delivery_ttl_s: Annotated[
+        Seconds, Setting("How long a shipped order waits for its delivery before support is told.")
+    ] = 1_209_600.0
+    settlement_ttl_s: Annotated[
+        Seconds, Setting("How long a cancelled order's money may take before payment-service is asked again.")
+    ] = 600.0
+    expiry_every_s: Annotated[Seconds, Setting("Pause between two looks for orders past their deadline.")] = 5.0
+    expiry_batch: Annotated[Count, Setting("Most orders that one transaction takes past their deadline.")] = 100
     product_ttl_s: Annotated[Seconds, Setting("Longest time a product stays in the cache.")] = 10.0

@@ -6,7 +6,7 @@ Serves  GET /v1/payments, GET /v1/payments/{id}, POST /v1/payments/{id}/confirm,
         GET /v1/ledger/accounts, GET /v1/ledger/entries, GET /v1/ledger/trial-balance
 Emits   payment.requires_action.v1, payment.captured.v1, payment.failed.v1, payment.cancelled.v1, payment.refunded.v1,
         payment.refund_failed.v1 (topic payment)
-Hears   order.placed.v1, order.cancelled.v1
+Hears   order.placed.v1, order.cancelled.v1, order.settlement_due.v1
 Calls   the payment provider, and no other service
 
 A payment is written down before the provider hears of it, and what the provider says after it was said; between the two it

@@ -13,6 +13,8 @@ from tradewind.contracts.order import OrderLine
 from tradewind.services.order.domain.order import Address, Order, PaymentStatus, Status
 from tradewind.services.order.domain.pricing import MAX_LINES, MAX_QUANTITY, MAX_UNIT_PRICE_MINOR
 from tradewind.services.order.domain.product import Product
+from tradewind.services.order.domain.saga import Consequence, DeadlineName, deadline_of
+from tradewind.services.order.store.orders import Told
 
 MAX_STOCK = 10**9
 
@@ -132,8 +134,21 @@ class PaymentOfOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     next_action: NextAction | msgspec.UnsetType = msgspec.UNSET
 
 
-class OrderView(msgspec.Struct, frozen=True, kw_only=True):
-    """An order. `refunded` is what was given back so far."""
+class DeadlineView(msgspec.Struct, frozen=True):
+    """Until when the next step is awaited, and what follows if it is not made.
+
+    `name` is `payment`, `shipping`, `delivery` or `settlement` (of a cancelled order's money). `then`: the order is
+    `cancelled`, `support_told`, or `payment_asked_again`. `overdue`: it passed, and the order still waits.
+    """
+
+    name: DeadlineName
+    at: datetime
+    then: Consequence
+    overdue: bool
+
+
+class OrderView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An order. `refunded` is what was given back so far, `deadline` is absent at its end."""
 
     id: str
     number: str
@@ -146,15 +161,31 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     shipping_address: Address
     created_at: datetime
     updated_at: datetime
+    deadline: DeadlineView | msgspec.UnsetType = msgspec.UNSET
 
 
-class TimelineView(msgspec.Struct, frozen=True):
-    """One sentence of an order's story: when, what, because of what; `detail` depends on the event."""
+class TimelineView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One sentence of an order's story: when, what, because of what; `detail` depends on the event.
 
+    `event_id` is the event that brought the news, `trace_id` the trace it happened in, `by` who gave the command.
+    """
+
+    id: int
     at: datetime
     event: str
     cause: str
     detail: dict[str, Any]
+    by: str | msgspec.UnsetType = msgspec.UNSET
+    event_id: str | msgspec.UnsetType = msgspec.UNSET
+    trace_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """One page of an order's story. `next_cursor` is null on the last one, `deadline` at the end of the order."""
+
+    items: list[TimelineView]
+    next_cursor: str | None
+    deadline: DeadlineView | None
 
 
 def product_view(product: Product) -> ProductView:
@@ -191,4 +222,32 @@ def order_view(order: Order) -> OrderView:
         shipping_address=order.shipping_address,
         created_at=order.created_at,
         updated_at=order.updated_at,
+        deadline=deadline_view(order) or msgspec.UNSET,
+    )
+
+
+def deadline_view(order: Order) -> DeadlineView | None:
+    """What an order waits for, as clients see it; None at its end."""
+    deadline = deadline_of(order)
+    if deadline is None or order.deadline_at is None:
+        return None
+    return DeadlineView(
+        name=deadline.name,
+        at=order.deadline_at,
+        then=deadline.then,
+        overdue=order.look_at != order.deadline_at,
+    )
+
+
+def entry_view(entry: Told, *, names_people: bool) -> TimelineView:
+    """A timeline entry as clients see it; with `names_people` it says who gave a command."""
+    return TimelineView(
+        id=entry.id,
+        at=entry.at,
+        event=entry.event,
+        cause=entry.cause,
+        detail=entry.detail,
+        by=entry.by if names_people and entry.by else msgspec.UNSET,
+        event_id=entry.event_id or msgspec.UNSET,
+        trace_id=entry.trace_id or msgspec.UNSET,
     )

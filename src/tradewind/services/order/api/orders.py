@@ -14,14 +14,15 @@ from tradewind.services.order.api.bodies import (
     OrderView,
     PlaceOrder,
     Shipment,
-    TimelineView,
+    Timeline,
+    deadline_view,
+    entry_view,
     order_view,
 )
 from tradewind.services.order.api.door import api
 from tradewind.services.order.domain.order import Address, Order, Status
 from tradewind.services.order.domain.pricing import Wanted
 from tradewind.services.order.parts import Parts
-from tradewind.services.order.store.orders import Told
 from tradewind.services.order.usecases import ordering as usecases
 
 SUPPORT = roles("support")
@@ -97,16 +98,19 @@ async def get_order(call: Call[Parts], id: Id) -> Reply[OrderView]:
 
 
 @api.get("/v1/orders/{id}/timeline", access=SIGNED_IN, raises=("order-not-found",))
-async def get_timeline(call: Call[Parts], id: Id, page: PageQuery) -> Page[TimelineView]:
-    """Tell an order's story, from the beginning.
+async def get_timeline(call: Call[Parts], id: Id, page: PageQuery) -> Timeline:
+    """Tell an order's story, from the beginning, and what it waits for next.
 
-    `cause` is `customer`, `support`, `deadline`, or the type of the event that brought the news.
+    `cause` is `customer`, `support`, `deadline`, or the type of the event that brought the news. Support and finance
+    also see `by`, the person who gave a command.
     """
     position = page.after(_Entry)
-    found = await usecases.list_timeline(
+    order, found = await usecases.list_timeline(
         call.parts, id, call.caller, after=position.id if position else 0, limit=page.limit + 1
     )
-    return page.page(found, _entry_view, lambda entry: _Entry(entry.id))
+    names = call.caller.has(*usecases.SEES_ALL)
+    told = page.page(found, lambda entry: entry_view(entry, names_people=names), lambda entry: _Entry(entry.id))
+    return Timeline(told.items, told.next_cursor, deadline_view(order))
 
 
 @api.post("/v1/orders/{id}/cancel", access=SIGNED_IN, idempotent=True, raises=("order-not-found", "illegal-transition"))
@@ -121,18 +125,16 @@ async def cancel_order(call: Call[Parts], tx: Tx, id: Id) -> Reply[OrderView]:
 @api.post("/v1/orders/{id}/ship", access=SUPPORT, idempotent=True, raises=("order-not-found", "illegal-transition"))
 async def ship_order(call: Call[Parts], tx: Tx, id: Id, body: Shipment) -> Reply[OrderView]:
     """Note that a confirmed order was shipped; from now on it cannot be cancelled."""
-    return _reply(await usecases.ship_order(call.parts, tx, id, carrier=body.carrier, tracking=body.tracking))
+    return _reply(
+        await usecases.ship_order(call.parts, tx, id, call.caller, carrier=body.carrier, tracking=body.tracking)
+    )
 
 
 @api.post("/v1/orders/{id}/deliver", access=SUPPORT, idempotent=True, raises=("order-not-found", "illegal-transition"))
 async def deliver_order(call: Call[Parts], tx: Tx, id: Id) -> Reply[OrderView]:
     """Note that a shipped order arrived."""
-    return _reply(await usecases.deliver_order(call.parts, tx, id))
+    return _reply(await usecases.deliver_order(call.parts, tx, id, call.caller))
 
 
 def _reply(order: Order) -> Reply[OrderView]:
     return Reply(order_view(order), etag=etag(order.version))
-
-
-def _entry_view(entry: Told) -> TimelineView:
-    return TimelineView(at=entry.at, event=entry.event, cause=entry.cause, detail=entry.detail)

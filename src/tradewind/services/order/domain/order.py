@@ -53,7 +53,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it stands.
 
     `version` counts its changes and makes the entity tag; `event_version` counts those that others are told of and goes
-    with the events, so that their versions have no gap. `serial` grows from order to order. `expires_at` is the deadline of the status `pending`.
+    with the events, so that their versions have no gap. `serial` grows from order to order. `deadline_at` is until when the next step
+    is awaited, None at the end; `look_at` when the deadline job acts next, None when it has done what it can.
     """
 
     id: str
@@ -69,7 +70,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     event_version: int
     created_at: datetime
     updated_at: datetime
-    expires_at: datetime
+    deadline_at: datetime | None = None
+    look_at: datetime | None = None
 
     @property
     def number(self) -> str:
@@ -78,10 +80,16 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One sentence of an order's story. `cause` is `customer`, `support`, `deadline` or the type of an event."""
+    """One sentence of an order's story. `cause` is `customer`, `support`, `deadline` or the type of an event.
+
+    `by` is the subject of a person who gave a command, `event_id` the event that brought news, `trace_id` its trace.
+    """
 
     order_id: str
     at: datetime
     event: str
     cause: str
     detail: dict[str, Any]
+    by: str | None = None
+    event_id: str | None = None
+    trace_id: str | None = None

@@ -21,7 +21,7 @@ News: TypeAlias = Literal[
     "action_required", "captured", "failed", "voided", "refunded_partly", "refunded_fully", "refund_failed"
 ]
 Command: TypeAlias = Literal["cancel_by_customer", "cancel_by_support", "ship", "deliver"]
-SignalName: TypeAlias = News | Command | Literal["expire"]
+SignalName: TypeAlias = News | Command | Literal["overdue"]
 
 PaymentEvent: TypeAlias = (
     PaymentRequiresAction | PaymentCaptured | PaymentFailed | PaymentCancelled | PaymentRefunded | PaymentRefundFailed
@@ -43,21 +43,30 @@ class PaymentNews(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that may move an order. `cause` and `detail` go into the timeline."""
+    """One thing that may move an order. All but `name` and `news` goes into the timeline."""
 
     name: SignalName
     cause: str
     detail: dict[str, Any] = {}
     news: PaymentNews | None = None
+    by: str | None = None
+    event_id: str | None = None
+    trace_id: str | None = None
 
 
 def heard(event: PaymentEvent) -> Signal:
     """What a payment event means to its order."""
     match event:
         case PaymentRequiresAction():
-            return _news(event, "action_required", status="requires_action", action_url=event.action_url)
+            return _news(
+                event,
+                "action_required",
+                {"amount": event.amount},
+                status="requires_action",
+                action_url=event.action_url,
+            )
         case PaymentCaptured():
-            return _news(event, "captured", status="captured")
+            return _news(event, "captured", {"amount": event.amount}, status="captured")
         case PaymentFailed():
             return _news(event, "failed", {"code": event.code}, status="failed", code=event.code)
         case PaymentCancelled():
@@ -79,26 +88,26 @@ def heard(event: PaymentEvent) -> Signal:
             )
 
 
-def cancel(*, by_customer: bool) -> Signal:
-    """Somebody does not want the order any more: its customer, or our support."""
+def cancel(*, by_customer: bool, by: str | None = None) -> Signal:
+    """Somebody does not want the order any more: its customer, or our support. `by` is who."""
     if by_customer:
-        return Signal(name="cancel_by_customer", cause="customer")
-    return Signal(name="cancel_by_support", cause="support")
+        return Signal(name="cancel_by_customer", cause="customer", by=by)
+    return Signal(name="cancel_by_support", cause="support", by=by)
 
 
-def ship(carrier: str, tracking: str) -> Signal:
+def ship(carrier: str, tracking: str, *, by: str | None = None) -> Signal:
     """The goods were given to `carrier`."""
-    return Signal(name="ship", cause="support", detail={"carrier": carrier, "tracking": tracking})
+    return Signal(name="ship", cause="support", detail={"carrier": carrier, "tracking": tracking}, by=by)
 
 
-def deliver() -> Signal:
+def deliver(*, by: str | None = None) -> Signal:
     """The goods arrived."""
-    return Signal(name="deliver", cause="support")
+    return Signal(name="deliver", cause="support", by=by)
 
 
-def expire() -> Signal:
-    """The deadline for the money has passed."""
-    return Signal(name="expire", cause="deadline")
+def overdue() -> Signal:
+    """The deadline of the order's status has passed."""
+    return Signal(name="overdue", cause="deadline")
 
 
 def _news(event: PaymentEvent, name: News, detail: dict[str, Any] | None = None, **said: Any) -> Signal:

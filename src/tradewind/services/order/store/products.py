@@ -31,7 +31,7 @@ _UPDATE = """
 """
 _ARTICLES = """
     WITH next AS MATERIALIZED (SELECT nextval('order_serial') AS serial)
-    SELECT serial, sku, name, price_minor, currency FROM next LEFT JOIN product ON sku = ANY($1::text[])
+    SELECT serial, now() AS time, sku, name, price_minor, currency FROM next LEFT JOIN product ON sku = ANY($1::text[])
 """
 
 
@@ -71,15 +71,15 @@ async def move_goods(tx: Tx, movements: Sequence[Movement], at: datetime) -> dic
     return stock.short(await tx.rows(f"WITH {stock.MOVE} {stock.MOVED}", *stock.arguments(movements, at)))
 
 
-async def read_articles(tx: Tx, skus: Sequence[str]) -> tuple[int, dict[str, Article]]:
-    """The serial number of the next order, and those of `skus` that the catalogue has; one round trip for both."""
+async def read_articles(tx: Tx, skus: Sequence[str]) -> tuple[int, datetime, dict[str, Article]]:
+    """The serial number of the next order, the time, and those of `skus` that the catalogue has; one round trip for all."""
     rows = await tx.rows(_ARTICLES, skus)
     articles = {
         row["sku"]: Article(row["sku"], row["name"], Money(row["price_minor"], row["currency"]))
         for row in rows
         if row["sku"] is not None
     }
-    return rows[0]["serial"], articles
+    return rows[0]["serial"], rows[0]["time"], articles
 
 
 def _product(row: Record) -> Product:

@@ -1,1 +1,1 @@
-"""What order-service can do: `catalogue` with products and stock, `ordering` with orders."""
+"""What order-service can do: `catalogue` with products and stock, `ordering` with orders, `deadlines` by itself."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tradewind.chassis.events import Received
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.postgres import Tx
-from tradewind.contracts.order import OrderCancelled, OrderPlaced
+from tradewind.contracts.order import OrderCancelled, OrderPlaced, OrderSettlementDue
 from tradewind.contracts.payment import PaymentCancelled
 from tradewind.services.payment.charger import LEASE_S
 from tradewind.services.payment.domain.payment import Payment, Status
@@ -40,7 +40,9 @@ async def begin_payments(parts: Parts, tx: Tx, placed: Sequence[Received[OrderPl
     tx.after_commit(lambda: parts.charger.take(works))
 
 
-async def abandon_orders(parts: Parts, tx: Tx, cancelled: Sequence[Received[OrderCancelled]]) -> None:
+async def abandon_orders(
+    parts: Parts, tx: Tx, cancelled: Sequence[Received[OrderCancelled | OrderSettlementDue]]
+) -> None:
     """Let go of the payments of cancelled orders, or give back what was taken: now, or when it turns out to have been."""
     orders = {event.data.payment_id: event.data for event in cancelled}
     payments = await changes.lock_payments(tx, list(orders))
@@ -58,7 +60,7 @@ async def abandon_orders(parts: Parts, tx: Tx, cancelled: Sequence[Received[Orde
     tx.after_commit(lambda: parts.charger.take(let_go))
 
 
-async def _cancel_unheard_of(parts: Parts, tx: Tx, order: OrderCancelled) -> None:
+async def _cancel_unheard_of(parts: Parts, tx: Tx, order: OrderCancelled | OrderSettlementDue) -> None:
     """Its `order.placed` is a dead letter. Should somebody replay it, this is in its way."""
     payment = Payment(
         id=order.payment_id,
