@@ -3,6 +3,7 @@
 member BUS_URL GROUP TOPIC           reads in a group and commits what it read
 relay DATABASE_URL BUS_URL           publishes one batch and never gets to deleting it
 consumer DATABASE_URL BUS_URL GROUP  writes (key, n) of every Placed into the table `effect`
+failing DATABASE_URL BUS_URL GROUP   the same, but fails on whatever has the key `bad`
 """
 
 from __future__ import annotations
@@ -52,11 +53,14 @@ async def relay(database_url: str, bus_url: str) -> None:
     await Relay(database_url, _NeverReturns(bus_url), Outbox("test")).run()
 
 
-async def consumer(database_url: str, bus_url: str, group: str) -> None:
+async def consumer(database_url: str, bus_url: str, group: str, bad: str = "") -> None:
     handlers = Handlers[None]()
 
     @handlers.on(Placed)
     async def effect(_parts: None, tx: Tx, event: Received[Placed]) -> None:
+        if event.subject == bad:
+            say("failing", event.id)
+            raise KeyError(bad)
         await tx.execute("INSERT INTO effect (key, n) VALUES ($1, $2)", event.subject, event.data.n)
         say("handling", event.id)
 
@@ -64,5 +68,11 @@ async def consumer(database_url: str, bus_url: str, group: str) -> None:
     await Consumer(group, database, await open_transport(bus_url, member="child"), handlers, None, batch=5).run()
 
 
+async def failing(database_url: str, bus_url: str, group: str) -> None:
+    await consumer(database_url, bus_url, group, bad="bad")
+
+
 if __name__ == "__main__":
-    asyncio.run({"member": member, "relay": relay, "consumer": consumer}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run(
+        {"member": member, "relay": relay, "consumer": consumer, "failing": failing}[sys.argv[1]](*sys.argv[2:])
+    )

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from tradewind.chassis.events import Envelope, Event, encode
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.transport import Delivered, Message, Place, Positions, Subscription, Transport, open_transport
@@ -69,6 +71,11 @@ def message(key: str, n: int = 0, *, topic: str = "parcel", event: Event | None 
         data=data,
     )
     return Message(topic=topic, key=key, id=envelope.id, type=data.TYPE, value=encode(envelope), headers={"n": str(n)})
+
+
+def delivered(sent: Message, *, partition: int = 0, offset: int = 0) -> Delivered:
+    """`sent` as if it had been read from there."""
+    return Delivered(**msgspec.structs.asdict(sent), partition=partition, offset=offset)
 
 
 def number(delivered: Message) -> int:

@@ -29,7 +29,7 @@ from tradewind.audit.provider import SandboxCharges
 from tradewind.audit.run import audit
 from tradewind.audit.sources import Charge, Sources
 from tradewind.chassis.clock import SystemClock
-from tradewind.chassis.deadletters import DeadLetters
+from tradewind.chassis.deadletters import OPEN, DeadLetters
 from tradewind.chassis.events import Envelope, encode
 from tradewind.chassis.foundation import Foundation, open_foundation
 from tradewind.chassis.http.app import Doorman, build_asgi
@@ -417,7 +417,7 @@ async def _bury_and_replay(platform: Platform, lab: Lab) -> None:
         letters = DeadLetters(database)
 
         async def buried(letters: DeadLetters = letters) -> Any:
-            found = await letters.list()
+            found = await letters.list(states=OPEN)
             return found if len(found) == 2 else None
 
         first, second = await eventually(buried)
@@ -426,8 +426,8 @@ async def _bury_and_replay(platform: Platform, lab: Lab) -> None:
             time=SystemClock().now(), aggregateversion=1, data=UserProfileChanged(user_id=ada, name="Ada L."),
         )  # fmt: skip
         await database.execute("UPDATE dead_letter SET value = $2 WHERE id = $1", first.id, encode(mended))
-        await letters.replay(first.id)
         await letters.drop(second.id)
+        await letters.replay(first.id)
         await eventually(lambda letters=letters: letters.list(state="replayed"))  # type: ignore[misc]
 
 

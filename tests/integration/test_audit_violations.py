@@ -482,6 +482,15 @@ WAITING = [
         "notification: the replay of dead letter ",
         notification=f"UPDATE dead_letter SET state = 'replay', changed_at = {HOUR_AGO} WHERE state = 'dropped'",
     ),
+    plant(
+        "what waited behind a dead letter is not handled",
+        "I9",
+        "notification: nothing is before dead letter ",
+        notification=f"""
+            UPDATE dead_letter SET changed_at = {HOUR_AGO};
+            UPDATE dead_letter SET state = 'behind' WHERE state = 'dropped'
+        """,
+    ),
 ]
 
 DEAD_LETTERS = [

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from tradewind.chassis.events import MAX_EVENT_BYTES, Catalogue, Envelope, Event, Known, Undecodable, encode
+from tradewind.chassis.events import (
+    MAX_EVENT_BYTES,
+    Catalogue,
+    Envelope,
+    Event,
+    Known,
+    Undecodable,
+    UnhandledVersion,
+    encode,
+)
+from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.transport import partition_of
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -27,8 +38,8 @@ def envelope(data: Any, **changes: Any) -> Envelope[Any]:
     return Envelope(**{**fields, **changes}, data=data)
 
 
-def decode(value: bytes, type_: str = Placed.TYPE) -> Any:
-    return Catalogue([Placed]).decode(type_, value, topic="parcel", partition=1, offset=7)
+def decode(value: bytes, type_: str = Placed.TYPE, key: str | None = None) -> Any:
+    return Catalogue([Placed]).decode(type_, value, topic="parcel", partition=1, offset=7, key=key)
 
 
 def test_the_envelope_is_a_cloudevent_in_json() -> None:
@@ -87,18 +98,71 @@ def test_what_does_not_fit_its_type_is_refused(value: bytes) -> None:
     [
         ("parcel.placed.v2", Known.HANDLED),
         ("parcel.placed.v3", Known.NEWER),
-        ("parcel.placed.v1", Known.FOREIGN),
+        ("parcel.placed.v1", Known.OLDER),
         ("parcel.shipped.v9", Known.FOREIGN),
         ("whatever", Known.FOREIGN),
     ],
 )
-def test_only_a_newer_version_of_what_is_handled_is_alarming(type_: str, known: Known) -> None:
+def test_only_another_version_of_what_is_handled_is_alarming(type_: str, known: Known) -> None:
     assert Catalogue([Placed]).know(type_) is known
 
 
-def test_a_newer_version_says_so() -> None:
-    with pytest.raises(Undecodable, match="newer than what is handled"):
-        decode(b"{}", "parcel.placed.v3")
+@pytest.mark.parametrize(
+    ("type_", "said"),
+    [
+        ("parcel.placed.v3", "came, newer than what is handled here (parcel.placed.v2): upgrade this consumer"),
+        (
+            "parcel.placed.v1",
+            "came, older than what is handled here (parcel.placed.v2): run a version of this consumer",
+        ),
+    ],
+)
+def test_another_version_says_so_and_what_to_do(type_: str, said: str) -> None:
+    with pytest.raises(UnhandledVersion, match=re.escape(f"{type_} {said}")) as caught:
+        decode(b"{}", type_)
+    assert str(caught.value).endswith("then replay it")
+
+
+LIES = {
+    "an empty id": ({"id": ""}, "length >= 1"),
+    "no source": ({"source": ""}, "length >= 1"),
+    "no subject": ({"subject": ""}, "length >= 1"),
+    "an aggregate before its first change": ({"aggregateversion": 0}, ">= 1"),
+    "another CloudEvents": ({"specversion": "1.1"}, "CloudEvents 1.1, not 1.0"),
+    "another type": ({"type": "parcel.shipped.v1"}, "the envelope says its type is parcel.shipped.v1"),
+    "data of another kind": ({"datacontenttype": "text/xml"}, "its data is said to be text/xml"),
+    "another aggregate": ({"subject": "p2"}, "the envelope is about p2, the key is p1"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_envelope_that_lies_is_refused_and_said_why(lie: str) -> None:
+    changes, said = LIES[lie]
+    with pytest.raises(Undecodable, match=re.escape(said)):
+        decode(encode(envelope(Placed(n=1), **changes)), key="p1")
+
+
+@pytest.mark.parametrize(
+    "missing", ["specversion", "id", "source", "type", "subject", "time", "aggregateversion", "data"]
+)
+def test_a_required_attribute_that_is_missing_is_named(missing: str) -> None:
+    attributes = msgspec.json.decode(encode(envelope(Placed(n=1))))
+    del attributes[missing]
+    with pytest.raises(Undecodable, match=missing):
+        decode(msgspec.json.encode(attributes))
+
+
+def test_nul_is_refused_and_a_backslash_before_the_same_letters_is_not() -> None:
+    for text in ("\x00", "a\\\x00"):
+        with pytest.raises(Undecodable, match="NUL"):
+            decode(encode(envelope(Placed(n=1, note=text))))
+    assert decode(encode(envelope(Placed(n=1, note="\\u0000")))).data.note == "\\u0000"
+
+
+def test_what_is_too_large_to_have_come_from_us_is_not_decoded() -> None:
+    value = encode(envelope(Placed(n=1))) + b" " * MAX_EVENT_BYTES
+    with pytest.raises(Undecodable, match=f"at most {MAX_EVENT_BYTES}"):
+        decode(value)
 
 
 def test_an_event_is_not_a_document() -> None:
@@ -123,3 +187,23 @@ def test_partitions_are_those_of_librdkafkas_consistent_partitioner() -> None:
     # CRC-32 of "123456789" is the check value of the algorithm, 0xCBF43926.
     assert partition_of("123456789", 1 << 32) == 0xCBF43926
     assert {partition_of(f"key-{n}", 8) for n in range(100)} == set(range(8))
+
+
+class Weighed(Event, frozen=True, kw_only=True):
+    TYPE = "parcel.weighed.v1"
+    TOPIC = "parcel"
+    KEY = "parcel_id"
+
+    parcel_id: str
+
+
+def test_an_event_goes_under_the_key_that_it_names() -> None:
+    outbox = Outbox("test")
+    assert outbox.entry(Weighed(parcel_id="p1"), key="p1", version=1).key == "p1"
+    with pytest.raises(ValueError, match="keyed by its parcel_id, and 'p2' is another"):
+        outbox.entry(Weighed(parcel_id="p1"), key="p2", version=1)
+
+
+def test_a_key_that_is_no_field_stops_the_import() -> None:
+    with pytest.raises(TypeError, match="KEY"):
+        type("Wrong", (Event,), {"TYPE": "parcel.lost.v1", "TOPIC": "parcel", "KEY": "parcel_id"})

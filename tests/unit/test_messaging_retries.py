@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tradewind.chassis.attempts import Tally
 from tradewind.chassis.consumer import RetryPolicy
 from tradewind.chassis.consumer.parking import CROWDED, Parking
 from tradewind.chassis.consumer.progress import Progress
@@ -159,3 +160,11 @@ def test_a_dead_letter_says_why_without_secrets_or_rows(text: str, kept: str) ->
 
 def test_the_reason_is_bounded() -> None:
     assert len(describe(ValueError("x" * 10_000))) <= MAX_DETAIL_CHARS + 1
+
+
+def test_failures_from_before_a_restart_count() -> None:
+    parking = Parking(RetryPolicy(attempts=5, first_s=1.0))
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    parked = parking.fail(delivered(0), KeyError("x"), at=NOW, now_s=0.0, tally=Tally(4, 6, long_ago))
+    assert (parked.attempts, parked.first_at, parked.hopeless, parked.due_s) == (4, long_ago, False, 10.0)
+    assert parking.fail(delivered(0), KeyError("x"), at=NOW, now_s=9.0).hopeless

@@ -88,8 +88,10 @@ class Outbox:
         """The row of an event: for a statement that changes an aggregate and adds its event in one go (`insert_sql`).
 
         Raises:
-            ValueError: the event takes more than 256 KiB.
+            ValueError: the event takes more than 256 KiB, or `key` is not what its `KEY` field says.
         """
+        if event.KEY and getattr(event, event.KEY) != key:
+            raise ValueError(f"{event.TYPE} is keyed by its {event.KEY}, and {key!r} is another")
         event_id = new_id()
         traceparent = trace.current_traceparent()
         envelope = Envelope(

@@ -52,6 +52,11 @@ def _unavailable(exc: BaseException) -> Unavailable:
     return Unavailable("database-unavailable", f"The database is away ({type(exc).__name__}).", retry_after_s=1)
 
 
+def storable(text: str) -> str:
+    """`text` as a column of type text takes it: without NUL, which PostgreSQL has no place for."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+
 async def dedicated_connection(url: str, *, application_name: str) -> asyncpg.Connection:
     """A connection outside any pool, for LISTEN and session advisory locks. The caller closes it.
 

@@ -1,4 +1,4 @@
-"""Housekeeping of the message tables: inbox, settled dead letters, the bus' log. Every instance does some of it."""
+"""Housekeeping of the message tables: inbox, counted failures, replayed dead letters, the bus' log. Every instance does some of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from tradewind.chassis import deadletters, inbox, logs
+from tradewind.chassis import attempts, deadletters, inbox, logs
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.transport import Transport
@@ -25,7 +25,8 @@ async def keep_tidy(database: Database, transport: Transport) -> None:
     """
     chores: tuple[Callable[[], Awaitable[int]], ...] = (
         partial(inbox.forget_old, database),
-        partial(deadletters.forget_settled, database),
+        partial(attempts.forget_old, database),
+        partial(deadletters.forget_replayed, database),
         transport.tidy,
     )
     while True:

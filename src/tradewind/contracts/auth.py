@@ -5,6 +5,7 @@ from __future__ import annotations
 from tradewind.chassis.events import Event
 
 TOPIC = "auth"
+KEY = "user_id"
 
 
 class UserRegistered(Event, frozen=True, kw_only=True):
@@ -12,6 +13,7 @@ class UserRegistered(Event, frozen=True, kw_only=True):
 
     TYPE = "user.registered.v1"
     TOPIC = TOPIC
+    KEY = KEY
     user_id: str
     email: str
     name: str
@@ -23,6 +25,7 @@ class UserRolesChanged(Event, frozen=True, kw_only=True):
 
     TYPE = "user.roles_changed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     user_id: str
     roles: list[str]
 
@@ -32,6 +35,7 @@ class UserDisabled(Event, frozen=True, kw_only=True):
 
     TYPE = "user.disabled.v1"
     TOPIC = TOPIC
+    KEY = KEY
     user_id: str
 
 
@@ -40,6 +44,7 @@ class UserEnabled(Event, frozen=True, kw_only=True):
 
     TYPE = "user.enabled.v1"
     TOPIC = TOPIC
+    KEY = KEY
     user_id: str
 
 

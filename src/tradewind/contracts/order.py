@@ -10,6 +10,7 @@ from tradewind.chassis.events import Event
 from tradewind.contracts.money import Money
 
 TOPIC = "order"
+KEY = "order_id"
 
 CancelReason = Literal["declined", "customer", "support", "expired", "refunded"]
 
@@ -29,6 +30,7 @@ class OrderPlaced(Event, frozen=True, kw_only=True):
 
     TYPE = "order.placed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str
@@ -43,6 +45,7 @@ class OrderConfirmed(Event, frozen=True, kw_only=True):
 
     TYPE = "order.confirmed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str
@@ -56,6 +59,7 @@ class OrderCancelled(Event, frozen=True, kw_only=True):
 
     TYPE = "order.cancelled.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str
@@ -74,6 +78,7 @@ class OrderSettlementDue(Event, frozen=True, kw_only=True):
 
     TYPE = "order.settlement_due.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str
@@ -86,6 +91,7 @@ class OrderShipped(Event, frozen=True, kw_only=True):
 
     TYPE = "order.shipped.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str
@@ -98,6 +104,7 @@ class OrderDelivered(Event, frozen=True, kw_only=True):
 
     TYPE = "order.delivered.v1"
     TOPIC = TOPIC
+    KEY = KEY
     order_id: str
     number: str
     customer_id: str

@@ -6,6 +6,7 @@ from tradewind.chassis.events import Event
 from tradewind.contracts.money import Money
 
 TOPIC = "payment"
+KEY = "payment_id"
 
 
 class PaymentRequiresAction(Event, frozen=True, kw_only=True):
@@ -13,6 +14,7 @@ class PaymentRequiresAction(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.requires_action.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str
@@ -25,6 +27,7 @@ class PaymentCaptured(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.captured.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str
@@ -36,6 +39,7 @@ class PaymentFailed(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.failed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str
@@ -48,6 +52,7 @@ class PaymentCancelled(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.cancelled.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str
@@ -59,6 +64,7 @@ class PaymentRefunded(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.refunded.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str
@@ -74,6 +80,7 @@ class PaymentRefundFailed(Event, frozen=True, kw_only=True):
 
     TYPE = "payment.refund_failed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     payment_id: str
     order_id: str
     customer_id: str

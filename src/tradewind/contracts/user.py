@@ -5,6 +5,7 @@ from __future__ import annotations
 from tradewind.chassis.events import Event
 
 TOPIC = "user"
+KEY = "user_id"
 
 
 class UserProfileChanged(Event, frozen=True, kw_only=True):
@@ -12,6 +13,7 @@ class UserProfileChanged(Event, frozen=True, kw_only=True):
 
     TYPE = "user.profile_changed.v1"
     TOPIC = TOPIC
+    KEY = KEY
     user_id: str
     name: str
     locale: str | None = None

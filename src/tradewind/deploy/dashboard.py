@@ -118,7 +118,7 @@ ROWS: Mapping[str, tuple[Panel, ...]] = {
             "Given up, and waiting for a retry",
             "short",
             {
-                "{{group}} dead letters": "sum by (group) (increase(consumer_dead_letters_total[$__range]))",
+                "{{group}} dead letters": "sum by (group) (max by (group, type, state) (dead_letters))",
                 "{{group}} parked keys": "sum by (group) (consumer_parked_keys)",
             },
         ),

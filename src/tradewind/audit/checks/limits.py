@@ -88,6 +88,22 @@ IN_EVERY_ROOM: tuple[Wait, ...] = (
         attrgetter("replay_s"),
         "its consumer replays it within seconds, if it runs: `tradewind ps`",
     ),
+    Wait(
+        "nothing is before dead letter {}, and it has not been handled",
+        """
+        SELECT letter.id::text, extract(epoch FROM now() - (
+            SELECT max(other.changed_at) FROM dead_letter AS other
+            WHERE other.consumer_group = letter.consumer_group AND other.topic = letter.topic AND other.key = letter.key
+        ))
+        FROM dead_letter AS letter WHERE state = 'behind' AND NOT EXISTS (
+            SELECT FROM dead_letter AS earlier
+            WHERE earlier.consumer_group = letter.consumer_group AND earlier.topic = letter.topic
+                AND earlier.key = letter.key AND earlier.id < letter.id AND earlier.state IN ('dead', 'behind', 'replay')
+        )
+        """,
+        attrgetter("replay_s"),
+        "its consumer handles it within seconds, if it runs: `tradewind ps`",
+    ),
 )
 _TRANSACTION = Wait(
     "session {} has a transaction open",

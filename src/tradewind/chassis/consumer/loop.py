@@ -1,8 +1,9 @@
 """The loop: fetch a batch, one transaction for all of it, commit the positions.
 
 When a batch fails it is halved until the message that fails is found alone; the rest goes on. That one is tried again on
-its own, a bounded number of times, while its key waits, and then becomes a dead letter. A database or a bus that is away
-is no message's fault: the loop waits for it, for as long as it takes.
+its own, a bounded number of times, while its key waits, and then becomes a dead letter; what comes after it on its key is
+held behind it until an operator has decided. A database or a bus that is away is no message's fault: the loop waits for
+it, for as long as it takes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import time
 from collections import Counter, deque
 from typing import Any, Generic, TypeVar
 
-from tradewind.chassis import deadletters, logs
+from tradewind.chassis import attempts, deadletters, logs
 from tradewind.chassis.clock import Clock, SystemClock
+from tradewind.chassis.consumer import graveyard
 from tradewind.chassis.consumer.handlers import Handlers
 from tradewind.chassis.consumer.measures import Measures
 from tradewind.chassis.consumer.parking import Parked, Parking
 from tradewind.chassis.consumer.progress import Progress
-from tradewind.chassis.consumer.verdict import RetryPolicy
+from tradewind.chassis.consumer.verdict import RetryPolicy, Verdict, judge
+from tradewind.chassis.deadletters import DeadLetters
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.events import Known, Received
 from tradewind.chassis.inbox import Inbox
@@ -74,7 +77,9 @@ class Consumer(Generic[P]):
         self._batch = batch
         self._pace = Pace(linger_s)
         self._inbox = Inbox(group)
-        self._parking = Parking(retries or RetryPolicy())
+        self._retries = retries or RetryPolicy()
+        self._parking = Parking(self._retries)
+        self._letters = DeadLetters(database)
         self._progress = Progress()
         self._measures = Measures(metrics or Metrics(), group, handlers.topics, self._parking)
         # What was fetched and is not handled yet: first things first, each chunk one transaction.
@@ -117,6 +122,7 @@ class Consumer(Generic[P]):
             await self._replay()
         if self._is_due("measure", MEASURE_EVERY_S):
             self._measures.lag = await self._subscription.lag()
+            self._measures.dead_letters(await self._letters.standing())
 
     async def _fetch(self, subscription: Subscription) -> Batch:
         timeout_s = COMMIT_EVERY_S if self._progress.moved() else FETCH_TIMEOUT_S
@@ -139,6 +145,7 @@ class Consumer(Generic[P]):
         for message in batch.messages:
             if self._catalogue.know(message.type) is Known.FOREIGN:
                 self._progress.skip(message)
+                self._measures.foreign(message.topic)
             else:
                 self._progress.begin(message)
                 ours.append(message)
@@ -157,7 +164,7 @@ class Consumer(Generic[P]):
             if error is None:
                 self._progress.done(chunk)
             elif len(chunk) == 1:
-                self._fail(chunk[0], error)
+                await self._fail(chunk[0], error)
             else:
                 half = len(chunk) // 2
                 self._chunks.extendleft((chunk[half:], chunk[:half]))
@@ -169,8 +176,9 @@ class Consumer(Generic[P]):
             else:
                 error = await self._attempt([parked.head])
                 if error is not None:
-                    self._fail(parked.head, error)
+                    await self._fail(parked.head, error)
                     continue
+                await attempts.forget(self._database, self._group, parked.head)
             self._progress.done([parked.head])
             rest = self._parking.settle(parked)
             if rest:
@@ -205,23 +213,38 @@ class Consumer(Generic[P]):
 
     async def _apply(self, messages: list[Delivered]) -> list[Received[Any]]:
         async with self._database.transaction() as tx:
-            unseen = await self._inbox.claim(tx, [message.id for message in messages])
-            events = []
+            unseen, held = await self._inbox.claim(tx, messages)
+            events, behind = [], []
             for message in messages:
                 if message.id in unseen:
                     # Once only, also where the batch itself has the event twice.
                     unseen.discard(message.id)
-                    events.append(self._decode(message))
+                    if message.id in held:
+                        behind.append(message)
+                    else:
+                        events.append(self._decode(message))
+            if behind:
+                await graveyard.hold(tx, self._group, behind, at=self._clock.now())
             await self._handlers.apply(self._parts, tx, events)
         return events
 
     def _decode(self, message: Delivered) -> Received[Any]:
         return self._catalogue.decode(
-            message.type, message.value, topic=message.topic, partition=message.partition, offset=message.offset
+            message.type,
+            message.value,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            key=message.key,
         )
 
-    def _fail(self, message: Delivered, error: Exception) -> None:
-        parked = self._parking.fail(message, error, at=self._clock.now(), now_s=time.monotonic())
+    async def _fail(self, message: Delivered, error: Exception) -> None:
+        now, counts = self._clock.now(), judge(error) is not Verdict.LATER
+        tally = None
+        with contextlib.suppress(Unavailable):
+            # Where it cannot be kept, what this process remembers has to do.
+            tally = await attempts.note(self._database, self._group, message, counts=counts, at=now)
+        parked = self._parking.fail(message, error, at=now, now_s=time.monotonic(), tally=tally)
         _log.warning(
             "event failed",
             group=self._group,
@@ -237,32 +260,45 @@ class Consumer(Generic[P]):
     async def _bury(self, parked: Parked) -> None:
         message = parked.head
         async with self._database.transaction() as tx:
-            if await self._inbox.claim(tx, [message.id]):
-                await deadletters.bury(
+            if (await self._inbox.claim(tx, [message])).new:
+                await graveyard.bury(
                     tx, self._group, message, parked.error,
                     attempts=parked.attempts, first_at=parked.first_at, last_at=parked.last_at,
                 )  # fmt: skip
+            await attempts.forget(tx, self._group, message)
         self._measures.dead.inc()
         _log.error("dead letter", group=self._group, event_id=message.id, type=message.type, key=message.key)
 
     async def _replay(self) -> None:
-        """Handle the dead letters that an operator wants handled again."""
+        """Handle the dead letters that an operator wants handled again, and what waited behind them."""
         while True:
             letter = None
             try:
                 async with self._database.transaction() as tx:
-                    letter = await deadletters.next_replay(tx, self._group)
+                    letter = await graveyard.next_due(tx, self._group)
                     if letter is None:
                         return
                     async with asyncio.timeout(APPLY_TIMEOUT_S):
                         await self._handlers.apply(self._parts, tx, [self._decode(letter.message)])
-                    await deadletters.settle(tx, letter.id)
+                    await graveyard.settle(tx, letter.id)
                 _log.info("dead letter replayed", group=self._group, event_id=letter.event_id, type=letter.type)
             except Exception as exc:
                 if letter is None:
                     raise
-                await deadletters.fail_again(self._database, letter.id, exc, at=self._clock.now())
-                _log.warning("replay failed", group=self._group, event_id=letter.event_id, error=type(exc).__qualname__)
+                if isinstance(exc, Unavailable) and exc.code == "database-unavailable":
+                    # A letter can break its own connection as well. If the database is there, it was not the database.
+                    await self._database.value("SELECT 1")
+                dead = await graveyard.fail_again(
+                    self._database, letter, exc, at=self._clock.now(), policy=self._retries
+                )
+                _log.warning(
+                    "replay failed",
+                    group=self._group,
+                    event_id=letter.event_id,
+                    error=type(exc).__qualname__,
+                    detail=deadletters.describe(exc),
+                    dead=dead,
+                )
 
     async def _commit(self, subscription: Subscription) -> None:
         moved = self._progress.moved()

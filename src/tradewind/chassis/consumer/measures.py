@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from tradewind.chassis.consumer.parking import Parking
+from tradewind.chassis.deadletters import Standing
 from tradewind.chassis.metrics import Metrics
 
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -29,6 +30,19 @@ class Measures:
             AGE_BUCKETS_S,
         ).labels(group)
         self.dead = metrics.counter("consumer_dead_letters", "Events given up.", ("group",)).labels(group)
+        self._standing = metrics.gauge(
+            "dead_letters",
+            "Dead letters that wait: for an operator, behind another, for a replay.",
+            ("group", "type", "state"),
+        )
+        self._oldest = metrics.gauge("dead_letter_oldest_seconds", "Since when the oldest fails.", ("group",)).labels(
+            group
+        )
+        self._shown: set[tuple[str, str]] = set()
+        foreign = metrics.counter(
+            "consumer_foreign_events", "Events of a topic that were none of ours and passed over.", ("group", "topic")
+        )
+        self._foreign = {topic: foreign.labels(group, topic) for topic in topics}
         metrics.watch("consumer_parked_keys", "Keys that wait for a retry.", lambda: len(parking), {"group": group})
         for topic in sorted(topics):
             metrics.watch_consumer(group, topic, lambda topic=topic: float(self.lag.get(topic, 0)))  # type: ignore[misc]
@@ -42,3 +56,17 @@ class Measures:
     def age(self, now: datetime, event_time: datetime) -> None:
         """An event of `event_time` has just taken effect."""
         self._age.observe(max(0.0, (now - event_time).total_seconds()))
+
+    def foreign(self, topic: str) -> None:
+        """An event of a type that nobody here handles was passed over."""
+        self._foreign[topic].inc()
+
+    def dead_letters(self, standing: Sequence[Standing]) -> None:
+        """The group's open dead letters, as they are in the database: every instance shows the same."""
+        ours = [each for each in standing if each.consumer_group == self._group]
+        for type_, state in self._shown - {(each.type, each.state) for each in ours}:
+            self._standing.labels(self._group, type_, state).set(0)
+        for each in ours:
+            self._standing.labels(self._group, each.type, each.state).set(each.letters)
+            self._shown.add((each.type, each.state))
+        self._oldest.set(max((each.oldest_s for each in ours), default=0.0))

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tradewind.chassis.attempts import Tally
 from tradewind.chassis.consumer.verdict import RetryPolicy, Verdict, judge
 from tradewind.chassis.transport import Delivered, Place
 
@@ -55,8 +56,10 @@ class Parking:
         self._counts[message.place] += 1
         return True
 
-    def fail(self, message: Delivered, error: BaseException, *, at: datetime, now_s: float) -> Parked:
-        """Note a failure of `message`: parks its key, or has it wait longer."""
+    def fail(
+        self, message: Delivered, error: BaseException, *, at: datetime, now_s: float, tally: Tally | None = None
+    ) -> Parked:
+        """Note a failure of `message`: parks its key, or has it wait longer. `tally` is what is known from before, too."""
         parked = self._keys.get((message.topic, message.key))
         if parked is None:
             parked = self._keys[message.topic, message.key] = Parked(deque([message]), error, at, at)
@@ -65,6 +68,10 @@ class Parking:
         parked.error, parked.last_at = error, at
         parked.failures += 1
         parked.attempts += verdict is not Verdict.LATER
+        if tally is not None:
+            parked.attempts = max(parked.attempts, tally.attempts)
+            parked.failures = max(parked.failures, tally.failures)
+            parked.first_at = min(parked.first_at, tally.first_at)
         parked.hopeless = verdict is Verdict.NEVER or parked.attempts >= self.policy.attempts
         parked.due_s = now_s if parked.hopeless else now_s + self.policy.pause_s(parked.failures)
         return parked
