@@ -35,6 +35,8 @@ from tradewind.services.payment.settings import PaymentSettings
 from tradewind.stack.provision import RoomAccess
 
 CONCURRENCY = 16
+MODES = ("automatic", "manual")
+"""Of taking money: what both have in common is tested in both."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,6 +191,23 @@ class Till:
         assert [row["version"] for row in rows] == list(range(1, len(rows) + 1))
         return [str(row["type"]).removeprefix("payment.").removesuffix(".v1") for row in rows]
 
+    def story(self, *types: str) -> list[str]:
+        """What `told` says of these events here: where money is held first, a capture is told after its authorization."""
+        if self.parts.capture_at_once:
+            return list(types)
+        return [each for type_ in types for each in (("authorized", "captured") if type_ == "captured" else (type_,))]
+
+    async def until_nothing_is_held(self, order: Order, timeout_s: float = 20.0) -> None:
+        """Wait until the provider has let go of what it held for an order, and see that it never took anything."""
+
+        async def let_go() -> bool:
+            return [charge["status"] for charge in await self.charges(order)] == ["cancelled"]
+
+        await self.until(order, "cancelled", timeout_s=timeout_s)
+        await eventually(let_go, timeout_s)
+        assert await self.told(order) == ["cancelled"]
+        assert await self.booked(order) == []
+
     async def booked(self, order: Order) -> list[tuple[str, int]]:
         """(cause, amount) of the payment's ledger transactions."""
         sql = "SELECT cause, amount_minor FROM ledger_transaction WHERE payment_id = $1 ORDER BY id"
@@ -266,7 +285,8 @@ async def open_till(
     """A till over a database and a provider. `working=False`: its jobs are not running, the test runs them itself."""
     settings = settings_for(access, sandbox, provider_concurrency=CONCURRENCY, **more)
     async with open_foundation("payment", settings) as foundation, _provider(settings, foundation) as provider:
-        async with at_work(foundation, wrap(provider), concurrency=CONCURRENCY) as parts:
+        at_once = settings.capture == "automatic"
+        async with at_work(foundation, wrap(provider), concurrency=CONCURRENCY, capture_at_once=at_once) as parts:
             door = Doorkeeper()
             app = build_asgi(api, parts, Doorman(door, foundation.database, foundation.metrics))
             async with _running(parts if working else None):

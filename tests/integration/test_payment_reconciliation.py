@@ -87,9 +87,9 @@ class Counting:
     def __getattr__(self, name: str) -> object:
         return getattr(self._provider, name)
 
-    async def find_charge(self, attempt_id: str) -> Charge | None:
-        self.questions[attempt_id] = self.questions.get(attempt_id, 0) + 1
-        return await self._provider.find_charge(attempt_id)
+    async def find_charge(self, work: ChargeWork) -> Charge | None:
+        self.questions[work.attempt.id] = self.questions.get(work.attempt.id, 0) + 1
+        return await self._provider.find_charge(work)
 
     async def charge(self, work: ChargeWork) -> Charge:
         self.now += 1

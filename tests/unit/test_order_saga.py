@@ -19,6 +19,7 @@ from tradewind.contracts.order import (
     OrderShipped,
 )
 from tradewind.contracts.payment import (
+    PaymentAuthorized,
     PaymentCancelled,
     PaymentCaptured,
     PaymentFailed,
@@ -82,6 +83,7 @@ SIGNALS: dict[str, Signal] = {
     "failed": heard(PaymentFailed(**SPOKEN, code="card_declined")),
     "voided": heard(PaymentCancelled(**SPOKEN)),
     "action_required": heard(PaymentRequiresAction(**SPOKEN, action_url="https://bank.example/3ds")),
+    "authorized": heard(PaymentAuthorized(**SPOKEN)),
     "refunded_partly": refunded(500, 500),
     "refunded_fully": refunded(2_500, 3_000),
     "refund_failed": heard(PaymentRefundFailed(**SPOKEN, refund_id="r1", code="closed")),
@@ -99,6 +101,7 @@ EXPECTED: dict[str, tuple[str, str, str, str, str]] = {
     "failed": ("cancelled", STAYS, STAYS, STAYS, STAYS),
     "voided": ("cancelled", STAYS, STAYS, STAYS, STAYS),
     "action_required": (STAYS, STAYS, STAYS, STAYS, STAYS),
+    "authorized": (STAYS, STAYS, STAYS, STAYS, STAYS),
     "refunded_partly": (STAYS, STAYS, STAYS, STAYS, STAYS),
     "refunded_fully": ("cancelled", "cancelled", STAYS, STAYS, STAYS),
     "refund_failed": (STAYS, STAYS, STAYS, STAYS, STAYS),

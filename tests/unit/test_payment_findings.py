@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tradewind.contracts.money import Money
 from tradewind.contracts.payment import (
+    PaymentAuthorized,
     PaymentCancelled,
     PaymentCaptured,
     PaymentFailed,
@@ -26,6 +27,7 @@ from tradewind.services.payment.domain.charge import (
     ActionRequired,
     Aim,
     AttemptStatus,
+    Authorized,
     Captured,
     Charge,
     ChargeStatus,
@@ -73,11 +75,21 @@ def aim(**changes: Any) -> Aim:
 
 def charge(status: ChargeStatus, **changes: Any) -> Charge:
     captured_minor = EUR.amount_minor if status is ChargeStatus.SUCCEEDED else 0
-    made = Charge(id="ch", status=status, amount=EUR, reference="o", captured_minor=captured_minor, action_url=URL)
+    authorized_minor = EUR.amount_minor if status is ChargeStatus.AUTHORIZED else captured_minor
+    made = Charge(
+        id="ch",
+        status=status,
+        amount=EUR,
+        reference="o",
+        authorized_minor=authorized_minor,
+        captured_minor=captured_minor,
+        action_url=URL,
+    )
     return replace(made, **changes)
 
 
 DONE = charge(ChargeStatus.SUCCEEDED)
+HELD = charge(ChargeStatus.AUTHORIZED)
 
 
 def test_what_is_not_there_may_still_be_under_way() -> None:
@@ -92,6 +104,7 @@ def test_what_is_not_there_may_still_be_under_way() -> None:
 @pytest.mark.parametrize(
     ("status", "wanted", "cancelled", "confirming"),
     [
+        ("authorized", Authorized, Step.VOID, Authorized),
         ("succeeded", Captured, Captured, Captured),
         ("failed", Declined, Declined, Declined),
         ("requires_action", ActionRequired, Step.VOID, ActionRequired),
@@ -127,6 +140,35 @@ def test_what_is_not_what_we_asked_for_is_wrong_and_undone(wrong: dict[str, Any]
         assert judge(aim(), nothing) == Wrong(nothing, undone=True)
 
 
+def test_what_is_held_is_captured_once_that_is_written_down() -> None:
+    held = aim(step=Step.CAPTURE, status=AttemptStatus.AUTHORIZED)
+    assert judge(held, HELD) is Step.CAPTURE
+    assert judge(held, DONE) == Captured(DONE)
+    assert judge(replace(held, order_cancelled=True), HELD) is Step.VOID
+    assert judge(replace(held, step=Step.VOID), HELD) is Step.VOID
+    assert judge(replace(held, step=Step.VOID), DONE) == Captured(DONE)
+
+
+def test_a_hold_that_is_gone_or_lost_ends_as_a_failure() -> None:
+    held = aim(step=Step.CAPTURE, status=AttemptStatus.AUTHORIZED)
+    expired = charge(ChargeStatus.CANCELLED)
+    assert judge(held, expired) == Declined("authorization_expired", expired)
+    assert judge(held, None) == Declined("authorization_lost")
+    assert isinstance(judge(replace(held, age_s=GIVE_UP_AFTER_S - 0.1), None), Unknown)
+    assert judge(replace(held, order_cancelled=True), expired) == Gone(expired)
+    assert judge(replace(held, order_cancelled=True), None) == Gone(None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"amount": Money(999, "EUR")}, {"authorized_minor": 999}, {"captured_minor": 1}, {"reference": "x"}]
+)
+def test_another_hold_than_ours_is_wrong_and_never_captured(wrong: dict[str, Any]) -> None:
+    said = charge(ChargeStatus.AUTHORIZED, **wrong)
+    for step in (Step.CHARGE, Step.CAPTURE, Step.CONFIRM):
+        assert judge(aim(step=step), said) == Wrong(said, undone=False)
+    assert judge(aim(step=Step.UNDO), said) is Step.UNDO
+
+
 def test_pauses_grow_to_a_bound() -> None:
     assert pause_s(0, elapsed_s=0.02) == pytest.approx(1.98)
     assert pause_s(0, elapsed_s=2.5) == 0.25
@@ -147,6 +189,60 @@ def test_captured_is_told_and_booked_once() -> None:
     assert change.refund_minor == 0
     for finding in (Captured(DONE), Declined("late"), Gone(DONE), Unknown("")):
         assert settle(change.payment, change.attempt, finding) is None
+
+
+def test_authorized_is_told_once_and_moves_nothing() -> None:
+    change = settle(PAYMENT, ATTEMPT, Authorized(HELD), lease_s=10.0)
+    assert change is not None
+    assert change.attempt is not None
+    assert (change.payment.status, change.payment.version, change.booking) == (Status.AUTHORIZED, 1, None)
+    assert change.event == PaymentAuthorized(payment_id="p", order_id="o", customer_id="c", amount=EUR)
+    assert (change.attempt.status, change.attempt.step) == (AttemptStatus.AUTHORIZED, Step.CAPTURE)
+    assert (change.attempt.charge_id, change.attempt.due_in_s) == ("ch", 10.0)
+    assert settle(change.payment, change.attempt, Authorized(HELD)) is None
+    captured = settle(change.payment, change.attempt, Captured(DONE))
+    assert captured is not None
+    assert (captured.payment.status, captured.payment.version) == (Status.CAPTURED, 2)
+
+
+def test_held_for_a_cancelled_order_is_let_go_of() -> None:
+    late = settle(moves.cancel_order(PAYMENT), ATTEMPT, Authorized(HELD))
+    assert late is not None
+    assert late.attempt is not None
+    assert (late.event, late.payment.status, late.attempt.step, late.attempt.due_in_s) == (
+        None,
+        Status.PROCESSING,
+        Step.VOID,
+        0.0,
+    )
+    held = settle(PAYMENT, ATTEMPT, Authorized(HELD))
+    assert held is not None
+    assert held.attempt is not None
+    abandoned = abandon_order(held.payment, held.attempt, due_in_s=5.0)
+    assert abandoned.attempt is not None
+    assert (abandoned.attempt.step, abandoned.attempt.due_in_s) == (Step.VOID, 5.0)
+    # The capture that was under way found it let go of: it did not know that nobody wants it any more.
+    expired = Declined("authorization_expired", charge(ChargeStatus.CANCELLED))
+    voided = settle(abandoned.payment, abandoned.attempt, expired)
+    assert voided is not None
+    assert (voided.payment.status, type(voided.event)) == (Status.CANCELLED, PaymentCancelled)
+    overtaken = settle(abandoned.payment, abandoned.attempt, Captured(DONE))
+    assert overtaken is not None
+    assert (overtaken.payment.status, overtaken.refund_minor) == (Status.CAPTURED, 1000)
+
+
+def test_a_wrong_hold_that_is_being_undone_is_not_taken_for_another_thing() -> None:
+    held = settle(PAYMENT, ATTEMPT, Authorized(HELD))
+    assert held is not None
+    assert held.attempt is not None
+    said = charge(ChargeStatus.SUCCEEDED, captured_minor=999)
+    wrong = settle(held.payment, held.attempt, Wrong(said, undone=False))
+    assert wrong is not None
+    assert wrong.attempt is not None
+    assert settle(wrong.payment, wrong.attempt, Wrong(said, undone=False)) is None
+    kept = abandon_order(wrong.payment, wrong.attempt, due_in_s=5.0)
+    assert kept.attempt is None
+    assert kept.payment.order_cancelled
 
 
 def test_captured_for_a_cancelled_order_goes_back() -> None:
@@ -256,8 +352,10 @@ def test_wrong_is_booked_until_it_is_undone() -> None:
 
 FINDINGS = st.sampled_from(
     [
+        Authorized(HELD),
         Captured(DONE),
         Declined("card_declined"),
+        Declined("authorization_expired", charge(ChargeStatus.CANCELLED)),
         ActionRequired(charge(ChargeStatus.REQUIRES_ACTION), URL),
         ActionRequired(charge(ChargeStatus.REQUIRES_CONFIRMATION), None),
         Gone(None),
@@ -299,8 +397,10 @@ def test_in_whatever_order_news_comes(story: list[Finding | str]) -> None:
         assert payment.refunding_minor <= payment.captured_minor
         if payment.order_cancelled:
             assert payment.refundable_minor == 0
-        open_ = payment.status in (Status.PROCESSING, Status.REQUIRES_ACTION)
-        assert open_ == (attempt.status in (AttemptStatus.PROCESSING, AttemptStatus.REQUIRES_ACTION))
+        open_ = payment.status in (Status.PROCESSING, Status.REQUIRES_ACTION, Status.AUTHORIZED)
+        live = (AttemptStatus.PROCESSING, AttemptStatus.REQUIRES_ACTION, AttemptStatus.AUTHORIZED)
+        assert open_ == (attempt.status in live)
+        assert (payment.status is Status.AUTHORIZED) == (attempt.status is AttemptStatus.AUTHORIZED)
 
 
 REFUND = Refund(id="r", payment_id="p", amount_minor=1000, reason="broken")

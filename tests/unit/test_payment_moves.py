@@ -20,6 +20,7 @@ CAPTURED = moves.capture(NEW)
 BECOMES: dict[Status, Callable[[Payment], Payment]] = {
     Status.PROCESSING: moves.resume,
     Status.REQUIRES_ACTION: lambda payment: moves.require_action(payment, "https://bank.test/"),
+    Status.AUTHORIZED: moves.authorize,
     Status.CAPTURED: moves.capture,
     Status.FAILED: lambda payment: moves.fail(payment, "card_declined"),
     Status.CANCELLED: moves.cancel,
@@ -41,13 +42,18 @@ def test_a_move_is_in_the_table_or_refused(start: Status, to: Status) -> None:
 def test_the_table_is_this() -> None:
     assert {(start.value, to.value) for start, targets in MOVES.items() for to in targets} == {
         ("processing", "requires_action"),
+        ("processing", "authorized"),
         ("processing", "captured"),
         ("processing", "failed"),
         ("processing", "cancelled"),
         ("requires_action", "processing"),
+        ("requires_action", "authorized"),
         ("requires_action", "captured"),
         ("requires_action", "failed"),
         ("requires_action", "cancelled"),
+        ("authorized", "captured"),
+        ("authorized", "failed"),
+        ("authorized", "cancelled"),
         ("cancelled", "captured"),
         ("captured", "partially_refunded"),
         ("captured", "refunded"),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tradewind.chassis.errors import Invalid
 from tradewind.chassis.third_party import Answer, NotSent, OutcomeUnknown, ThirdPartyClient
@@ -83,6 +84,7 @@ async def test_a_charge_has_the_attempts_key_and_the_orders_reference() -> None:
     ((method, path, body, key),) = line.asked
     assert (method, path, key) == ("POST", "/v1/charges", "a")
     assert (body["amount_minor"], body["currency"], body["reference"]) == (1000, "EUR", "o")
+    assert body["capture"] is True
     assert body["metadata"] == {"attempt_id": "a", "payment_id": "p"}
 
 
@@ -120,13 +122,13 @@ async def test_a_word_we_do_not_know() -> None:
 
 async def test_finding_by_key() -> None:
     psp, line = provider((200, {"items": [CHARGE], "next_cursor": None}), (200, {"items": []}), (404, error("x")))
-    found = await psp.find_charge("a")
+    found = await psp.find_charge(WORK)
     assert found is not None
     assert found.id == "ch_1"
     assert line.asked[0][:2] == ("GET", "/v1/charges?idempotency_key=a")
-    assert await psp.find_charge("a") is None
+    assert await psp.find_charge(WORK) is None
     with pytest.raises(OutcomeUnknown):
-        await psp.find_charge("a")
+        await psp.find_charge(WORK)
 
 
 @pytest.mark.parametrize("verb", ["confirm", "void"])
@@ -134,6 +136,26 @@ async def test_a_move_it_does_not_allow_is_answered_by_where_it_is(verb: str) ->
     psp, line = provider((409, error("charge_not_cancellable")), (200, CHARGE))
     assert (await getattr(psp, verb)("ch/1")).status is ChargeStatus.SUCCEEDED
     assert line.asked[1][:2] == ("GET", "/v1/charges/ch%2F1")
+
+
+async def test_what_is_held_is_captured_whole() -> None:
+    held = CHARGE | {"status": "authorized", "amount_captured_minor": 0}
+    psp, line = provider((201, held), (200, CHARGE), (409, error("charge_not_capturable")), (200, CHARGE))
+    charge = await psp.charge(replace(WORK, attempt=replace(WORK.attempt, capture=False)))
+    assert line.asked[0][2]["capture"] is False
+    assert (charge.status, charge.authorized_minor, charge.captured_minor) == (ChargeStatus.AUTHORIZED, 1000, 0)
+    taken = await psp.capture(charge, "a")
+    assert (taken.status, taken.authorized_minor, taken.captured_minor) == (ChargeStatus.SUCCEEDED, 1000, 1000)
+    assert line.asked[1][:3] == ("POST", "/v1/charges/ch_1/capture", {"amount_minor": 1000})
+    assert await psp.capture(charge, "a") == taken
+    assert line.asked[3][:2] == ("GET", "/v1/charges/ch_1")
+
+
+async def test_undoing_lets_go_of_what_is_only_held() -> None:
+    held = CHARGE | {"status": "authorized", "amount_captured_minor": 0}
+    psp, line = provider((201, held), (200, held | {"status": "cancelled"}))
+    assert (await psp.undo(await psp.charge(WORK), "a")).status is ChargeStatus.CANCELLED
+    assert line.asked[1][:2] == ("POST", "/v1/charges/ch_1/cancel")
 
 
 async def test_undoing_gives_back_what_is_left() -> None:

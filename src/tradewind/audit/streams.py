@@ -38,7 +38,7 @@ _BEHIND = """
     WHERE h.head > coalesce(o.next_offset, 0) GROUP BY 1, 2 ORDER BY 1, 2
 """
 _NOW = "SELECT clock_timestamp()"
-_CHARGES = "SELECT count(*) FROM attempt WHERE status = 'processing' AND created_at <= $1"
+_CHARGES = "SELECT count(*) FROM attempt WHERE status IN ('processing', 'authorized') AND created_at <= $1"
 _REFUNDS = "SELECT count(*) FROM refund WHERE status = 'pending' AND created_at <= $1"
 
 

@@ -22,6 +22,18 @@ class PaymentRequiresAction(Event, frozen=True, kw_only=True):
     action_url: str
 
 
+class PaymentAuthorized(Event, frozen=True, kw_only=True):
+    """The money is held for us, and not yet taken: told where payments are authorized and captured in two steps."""
+
+    TYPE = "payment.authorized.v1"
+    TOPIC = TOPIC
+    KEY = KEY
+    payment_id: str
+    order_id: str
+    customer_id: str
+    amount: Money
+
+
 class PaymentCaptured(Event, frozen=True, kw_only=True):
     """The money is ours, by the provider's word and in the ledger."""
 
@@ -48,7 +60,7 @@ class PaymentFailed(Event, frozen=True, kw_only=True):
 
 
 class PaymentCancelled(Event, frozen=True, kw_only=True):
-    """The order was cancelled before any money moved."""
+    """The order was cancelled before any money moved: what was held was let go of (a void)."""
 
     TYPE = "payment.cancelled.v1"
     TOPIC = TOPIC
@@ -91,6 +103,7 @@ class PaymentRefundFailed(Event, frozen=True, kw_only=True):
 
 EVENTS = (
     PaymentRequiresAction,
+    PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
     PaymentCancelled,

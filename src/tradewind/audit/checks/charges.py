@@ -36,7 +36,7 @@ _DISAGREE = """
     ) ours ON ours.attempt_id = theirs.attempt
     WHERE CASE
         WHEN ours.attempt_id IS NULL THEN true
-        WHEN ours.status = 'processing' OR ours.status = 'cancelled' AND ours.due_at IS NOT NULL THEN false
+        WHEN ours.status IN ('processing', 'authorized') OR ours.status = 'cancelled' AND ours.due_at IS NOT NULL THEN false
         WHEN ours.status <> 'succeeded' THEN theirs.captured <> theirs.refunded AND NOT EXISTS (
             SELECT FROM ledger_transaction t WHERE t.cause_id = ours.attempt_id AND t.booked_at >= $9
         )

@@ -32,7 +32,10 @@ WAITS: dict[str, tuple[Wait, ...]] = {
     "payment": (
         Wait(
             "the charge of payment {} has no known outcome",
-            "SELECT payment_id::text, extract(epoch FROM now() - created_at) FROM attempt WHERE status = 'processing'",
+            """
+            SELECT payment_id::text, extract(epoch FROM now() - created_at) FROM attempt
+            WHERE status IN ('processing', 'authorized')
+            """,
             attrgetter("outcome_s"),
             _ASKED_AGAIN,
         ),
@@ -46,7 +49,7 @@ WAITS: dict[str, tuple[Wait, ...]] = {
             "attempt {} was due to be looked at",
             """
             SELECT id::text, extract(epoch FROM now() - due_at) FROM attempt
-            WHERE due_at IS NOT NULL AND status <> 'processing'
+            WHERE due_at IS NOT NULL AND status NOT IN ('processing', 'authorized')
             """,
             attrgetter("due_s"),
             "payment-service takes up what is due every second: `tradewind logs payment`",

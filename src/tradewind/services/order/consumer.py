@@ -9,6 +9,7 @@ from tradewind.chassis.consumer import Handlers
 from tradewind.chassis.events import Received
 from tradewind.chassis.postgres import Tx
 from tradewind.contracts.payment import (
+    PaymentAuthorized,
     PaymentCancelled,
     PaymentCaptured,
     PaymentFailed,
@@ -23,7 +24,13 @@ handlers: Handlers[Parts] = Handlers()
 
 
 @handlers.on_batch(
-    PaymentRequiresAction, PaymentCaptured, PaymentFailed, PaymentCancelled, PaymentRefunded, PaymentRefundFailed
+    PaymentRequiresAction,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentCancelled,
+    PaymentRefunded,
+    PaymentRefundFailed,
 )
 async def hear_payments(parts: Parts, tx: Tx, events: Sequence[Received[Any]]) -> None:
     """What each kind of news means is the saga's to say."""

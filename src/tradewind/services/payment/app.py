@@ -33,7 +33,8 @@ def create_app(settings: PaymentSettings, parts: Parts | None = None) -> Service
             return
         provider = open_provider(settings, foundation.metrics)
         try:
-            async with at_work(foundation, provider, concurrency=settings.provider_concurrency) as assembled:
+            concurrency, at_once = settings.provider_concurrency, settings.capture == "automatic"
+            async with at_work(foundation, provider, concurrency=concurrency, capture_at_once=at_once) as assembled:
                 yield assembled
         finally:
             await provider.close()
@@ -42,11 +43,13 @@ def create_app(settings: PaymentSettings, parts: Parts | None = None) -> Service
 
 
 @contextlib.asynccontextmanager
-async def at_work(foundation: Foundation, provider: Provider, *, concurrency: int) -> AsyncIterator[Parts]:
+async def at_work(
+    foundation: Foundation, provider: Provider, *, concurrency: int, capture_at_once: bool = True
+) -> AsyncIterator[Parts]:
     """The parts over a provider. On the way in what our predecessor left is taken over, on the way out what is under way is
     ended and what is not is let go of.
     """
-    parts = assemble_parts(foundation, provider, concurrency=concurrency)
+    parts = assemble_parts(foundation, provider, concurrency=concurrency, capture_at_once=capture_at_once)
     await usecases.take_over(parts)
     try:
         yield parts
@@ -56,7 +59,7 @@ async def at_work(foundation: Foundation, provider: Provider, *, concurrency: in
             await usecases.take_over(parts)
 
 
-def assemble_parts(foundation: Foundation, provider: Provider, *, concurrency: int) -> Parts:
+def assemble_parts(foundation: Foundation, provider: Provider, *, concurrency: int, capture_at_once: bool) -> Parts:
     """Put the parts together. The charger and the group commits call use cases, which take the parts: hence the closures."""
 
     async def pursue(work: Work) -> None:
@@ -75,6 +78,7 @@ def assemble_parts(foundation: Foundation, provider: Provider, *, concurrency: i
     parts = Parts(
         instance=foundation.instance,
         concurrency=concurrency,
+        capture_at_once=capture_at_once,
         clock=foundation.clock,
         database=foundation.database,
         outbox=foundation.outbox,

@@ -16,10 +16,14 @@ from tradewind.services.payment.providers import Provider
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """`instance` is the name under which this process holds work; `concurrency` bounds its calls to the provider."""
+    """`instance` is the name under which this process holds work; `concurrency` bounds its calls to the provider.
+
+    `capture_at_once`: new payments are charged in one step, not authorized first.
+    """
 
     instance: str
     concurrency: int
+    capture_at_once: bool
     clock: Clock
     database: Database
     outbox: Outbox

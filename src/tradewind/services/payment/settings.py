@@ -19,6 +19,13 @@ class PaymentSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     PREFIX: ClassVar[str] = "PAYMENT_"
 
     provider: Annotated[Literal["sandbox"], Setting("Who moves the money: sandbox, which moves none.")] = "sandbox"
+    capture: Annotated[
+        Literal["automatic", "manual"],
+        Setting(
+            "How new payments take money: automatic, in one step with the charge; manual, authorized first, written down, and "
+            "captured by itself unless the order was cancelled meanwhile, which then is a void."
+        ),
+    ] = "automatic"
     provider_timeout_s: Annotated[
         float, Meta(gt=0, le=3.0), Setting("Longest wait for one answer of the provider; then the outcome is unknown.")
     ] = 2.5

@@ -13,12 +13,12 @@ from tradewind.contracts.order import OrderLine
 Status: TypeAlias = Literal["pending", "confirmed", "shipped", "delivered", "cancelled"]
 
 PaymentStatus: TypeAlias = Literal[
-    "processing", "requires_action", "failed", "cancelled", "captured", "partially_refunded", "refunded"
+    "processing", "requires_action", "authorized", "failed", "cancelled", "captured", "partially_refunded", "refunded"
 ]
 """How far the payment is, as far as we have heard. In this order: whatever order the news arrive in, it only goes on."""
 
 _PROGRESS: tuple[PaymentStatus, ...] = (
-    "processing", "requires_action", "failed", "cancelled", "captured", "partially_refunded", "refunded",
+    "processing", "requires_action", "authorized", "failed", "cancelled", "captured", "partially_refunded", "refunded",
 )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def _always(says: str) -> dict[Status, Move]:
 
 SAGA: Mapping[SignalName, Mapping[Status, Move]] = {
     "action_required": {"pending": Move(says="action_required")},
+    "authorized": {"pending": Move(says="authorized")},
     "captured": {
         "pending": Move(says="confirmed", to="confirmed", stock="sell"),
         "cancelled": Move(says="captured_too_late"),

@@ -8,6 +8,7 @@ import msgspec
 
 from tradewind.contracts.money import Money
 from tradewind.contracts.payment import (
+    PaymentAuthorized,
     PaymentCancelled,
     PaymentCaptured,
     PaymentFailed,
@@ -18,13 +19,26 @@ from tradewind.contracts.payment import (
 from tradewind.services.order.domain.order import PaymentStatus
 
 News: TypeAlias = Literal[
-    "action_required", "captured", "failed", "voided", "refunded_partly", "refunded_fully", "refund_failed"
+    "action_required",
+    "authorized",
+    "captured",
+    "failed",
+    "voided",
+    "refunded_partly",
+    "refunded_fully",
+    "refund_failed",
 ]
 Command: TypeAlias = Literal["cancel_by_customer", "cancel_by_support", "ship", "deliver"]
 SignalName: TypeAlias = News | Command | Literal["overdue"]
 
 PaymentEvent: TypeAlias = (
-    PaymentRequiresAction | PaymentCaptured | PaymentFailed | PaymentCancelled | PaymentRefunded | PaymentRefundFailed
+    PaymentRequiresAction
+    | PaymentAuthorized
+    | PaymentCaptured
+    | PaymentFailed
+    | PaymentCancelled
+    | PaymentRefunded
+    | PaymentRefundFailed
 )
 
 
@@ -65,6 +79,8 @@ def heard(event: PaymentEvent) -> Signal:
                 status="requires_action",
                 action_url=event.action_url,
             )
+        case PaymentAuthorized():
+            return _news(event, "authorized", {"amount": event.amount}, status="authorized")
         case PaymentCaptured():
             return _news(event, "captured", {"amount": event.amount}, status="captured")
         case PaymentFailed():

@@ -25,11 +25,17 @@ MAX_WATCH_PAUSE_S = 60.0
 
 MISMATCH = "provider_mismatch"
 WITHDRAWN = "cancelled_by_provider"
+HOLD_EXPIRED = "authorization_expired"
+HOLD_LOST = "authorization_lost"
 
 
 class ChargeStatus(StrEnum):
-    """Where a charge stands at the provider, in words that fit every provider. OTHER: a word we do not know."""
+    """Where a charge stands at the provider, in words that fit every provider. OTHER: a word we do not know.
 
+    AUTHORIZED: the money is held for us and not yet taken. CANCELLED: nothing is held any more, whoever let go of it.
+    """
+
+    AUTHORIZED = "authorized"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     REQUIRES_ACTION = "requires_action"
@@ -39,12 +45,16 @@ class ChargeStatus(StrEnum):
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
-    """A charge as the provider has it. `reference` is what we gave: the order's id."""
+    """A charge as the provider has it. `reference` is what we gave: the order's id.
+
+    `authorized_minor` is what the issuer granted, taken or not; 0 while it has not. captured_minor <= authorized_minor.
+    """
 
     id: str
     status: ChargeStatus
     amount: Money
     reference: str
+    authorized_minor: int = 0
     captured_minor: int = 0
     refunded_minor: int = 0
     code: str | None = None
@@ -66,6 +76,7 @@ class AttemptStatus(StrEnum):
 
     PROCESSING = "processing"
     REQUIRES_ACTION = "requires_action"
+    AUTHORIZED = "authorized"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -76,6 +87,7 @@ class Step(StrEnum):
 
     CHARGE = "charge"
     CONFIRM = "confirm"
+    CAPTURE = "capture"
     VOID = "void"
     UNDO = "undo"
 
@@ -89,6 +101,12 @@ class Aim(msgspec.Struct, frozen=True, kw_only=True):
     status: AttemptStatus
     order_cancelled: bool
     age_s: float
+
+
+class Authorized(msgspec.Struct, frozen=True, tag=True):
+    """The money is held for us. Nothing has moved, and it is ours to take or to let go of."""
+
+    charge: Charge
 
 
 class Captured(msgspec.Struct, frozen=True, tag=True):
@@ -130,7 +148,7 @@ class Unknown(msgspec.Struct, frozen=True, tag=True):
     reason: str
 
 
-Finding: TypeAlias = Captured | Declined | ActionRequired | Gone | Wrong | Unknown
+Finding: TypeAlias = Authorized | Captured | Declined | ActionRequired | Gone | Wrong | Unknown
 
 
 def judge(aim: Aim, charge: Charge | None) -> Finding | Step:
@@ -141,12 +159,16 @@ def judge(aim: Aim, charge: Charge | None) -> Finding | Step:
         return _judge_wrong(aim, charge)
     unwanted = aim.order_cancelled or aim.step is Step.VOID
     match charge.status:
+        case ChargeStatus.AUTHORIZED:
+            return Step.VOID if unwanted else _judge_hold(aim, charge)
         case ChargeStatus.SUCCEEDED:
             return Captured(charge)
         case ChargeStatus.FAILED:
             return Declined(charge.code or "declined", charge)
         case ChargeStatus.CANCELLED:
-            return Gone(charge) if unwanted else Declined(WITHDRAWN, charge)
+            if unwanted:
+                return Gone(charge)
+            return Declined(HOLD_EXPIRED if aim.status is AttemptStatus.AUTHORIZED else WITHDRAWN, charge)
         case ChargeStatus.REQUIRES_ACTION:
             return Step.VOID if unwanted else ActionRequired(charge, charge.action_url)
         case ChargeStatus.REQUIRES_CONFIRMATION:
@@ -157,11 +179,19 @@ def judge(aim: Aim, charge: Charge | None) -> Finding | Step:
             return Unknown("the provider has a word for it that we do not know")
 
 
+def _judge_hold(aim: Aim, charge: Charge) -> Finding | Step:
+    # First it is written down that the money is held, and then taken: so a cancellation can come between the two.
+    return Step.CAPTURE if aim.step is Step.CAPTURE else Authorized(charge)
+
+
 def _judge_nothing(aim: Aim) -> Finding | Step:
     if aim.status is AttemptStatus.CANCELLED:
         return Unknown("given up, and not seen at the provider")
     if aim.age_s < GIVE_UP_AFTER_S:
         return Unknown("the provider has not heard of it yet")
+    if aim.status is AttemptStatus.AUTHORIZED and not aim.order_cancelled:
+        # It had told us of it. Asking for the money a second time could be a second charge where keys have run out.
+        return Declined(HOLD_LOST)
     # The key makes sure that asking again cannot charge twice.
     return Gone(None) if aim.order_cancelled else Step.CHARGE
 
@@ -169,6 +199,8 @@ def _judge_nothing(aim: Aim) -> Finding | Step:
 def _is_wrong(aim: Aim, charge: Charge) -> bool:
     if charge.amount != aim.amount or charge.reference != aim.reference:
         return True
+    if charge.status is ChargeStatus.AUTHORIZED:
+        return charge.authorized_minor != aim.amount.amount_minor or charge.captured_minor != 0
     return charge.status is ChargeStatus.SUCCEEDED and charge.captured_minor != aim.amount.amount_minor
 
 

@@ -29,10 +29,14 @@ class Status(StrEnum):
 
 
 MOVES: dict[Status, frozenset[Status]] = {
-    Status.PROCESSING: frozenset({Status.REQUIRES_ACTION, Status.CAPTURED, Status.FAILED, Status.CANCELLED}),
-    Status.REQUIRES_ACTION: frozenset({Status.PROCESSING, Status.CAPTURED, Status.FAILED, Status.CANCELLED}),
-    # A word of the public contract. We authorize and capture in one step, so no payment stands here.
-    Status.AUTHORIZED: frozenset(),
+    Status.PROCESSING: frozenset(
+        {Status.REQUIRES_ACTION, Status.AUTHORIZED, Status.CAPTURED, Status.FAILED, Status.CANCELLED}
+    ),
+    Status.REQUIRES_ACTION: frozenset(
+        {Status.PROCESSING, Status.AUTHORIZED, Status.CAPTURED, Status.FAILED, Status.CANCELLED}
+    ),
+    # Where money is authorized and captured in one step no payment stands here. To `cancelled` is a void: no money moved.
+    Status.AUTHORIZED: frozenset({Status.CAPTURED, Status.FAILED, Status.CANCELLED}),
     Status.CAPTURED: frozenset({Status.PARTIALLY_REFUNDED, Status.REFUNDED}),
     Status.PARTIALLY_REFUNDED: frozenset({Status.PARTIALLY_REFUNDED, Status.REFUNDED}),
     Status.REFUNDED: frozenset(),
@@ -69,6 +73,11 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     def money(self, amount_minor: int) -> Money:
         """An amount in the payment's currency."""
         return Money(amount_minor, self.amount.currency)
+
+
+def authorize(payment: Payment) -> Payment:
+    """The whole amount is held for us."""
+    return replace(_told(payment, Status.AUTHORIZED), action_url=None)
 
 
 def capture(payment: Payment) -> Payment:

@@ -10,7 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from tradewind.chassis.events import Event
-from tradewind.contracts.payment import PaymentCancelled, PaymentCaptured, PaymentFailed, PaymentRequiresAction
+from tradewind.contracts.payment import (
+    PaymentAuthorized,
+    PaymentCancelled,
+    PaymentCaptured,
+    PaymentFailed,
+    PaymentRequiresAction,
+)
 from tradewind.services.payment.domain import payment as moves
 from tradewind.services.payment.domain.charge import (
     FIRST_LOOK_S,
@@ -18,8 +24,10 @@ from tradewind.services.payment.domain.charge import (
     WATCH_S,
     ActionRequired,
     AttemptStatus,
+    Authorized,
     Captured,
     Charge,
+    ChargeStatus,
     Declined,
     Finding,
     Gone,
@@ -31,21 +39,25 @@ from tradewind.services.payment.domain.charge import (
 from tradewind.services.payment.domain.ledger import Booking, Cause, book
 from tradewind.services.payment.domain.payment import Payment, Status
 
-OPEN = (Status.PROCESSING, Status.REQUIRES_ACTION)
+OPEN = (Status.PROCESSING, Status.REQUIRES_ACTION, Status.AUTHORIZED)
 NOW_S = 0.0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """One try to get the money; its id is the provider's idempotency key.
 
-    `due_in_s` is when it is to be taken up (again), None: never. `looks` counts how often reconciliation took it up.
+    `capture`: the money is taken at once, not held first. `code`: why it failed. `due_in_s` is when it is to be taken up
+    (again), None: never. `looks` counts how often reconciliation took it up.
     """
 
     id: str
     payment_id: str
+    provider: str = ""
+    capture: bool = True
     status: AttemptStatus = AttemptStatus.PROCESSING
     step: Step = Step.CHARGE
     charge_id: str | None = None
+    code: str | None = None
     looks: int = 0
     settled_age_s: float = 0.0
     due_in_s: float | None = None
@@ -72,13 +84,23 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     resolves: str | None = None
 
 
-def settle(payment: Payment, attempt: Attempt, finding: Finding, *, elapsed_s: float = 0.0) -> Change | None:
-    """What `finding` changes; None when it tells nothing new (it came twice, or late). `elapsed_s`: how long the asking took."""
+def settle(
+    payment: Payment, attempt: Attempt, finding: Finding, *, elapsed_s: float = 0.0, lease_s: float = NOW_S
+) -> Change | None:
+    """What `finding` changes; None when it tells nothing new (it came twice, or late).
+
+    `elapsed_s`: how long the asking took. `lease_s`: what follows at once is ours for so long.
+    """
     if attempt.status in (AttemptStatus.SUCCEEDED, AttemptStatus.FAILED):
         return None
     match finding:
+        case Authorized():
+            return _authorized(payment, attempt, finding.charge, lease_s)
         case Captured():
             return _captured(payment, attempt, finding.charge)
+        case Declined(charge=Charge(status=ChargeStatus.CANCELLED)) if payment.order_cancelled:
+            # Asked for somebody who still wanted it; nobody does any more, so it is what was to come of it.
+            return _gone(payment, attempt, finding.charge)
         case Declined():
             return _declined(payment, attempt, finding)
         case ActionRequired():
@@ -109,6 +131,9 @@ def abandon_order(payment: Payment, attempt: Attempt, *, due_in_s: float) -> Cha
     if payment.status is Status.REQUIRES_ACTION:
         let_go = replace(attempt, status=AttemptStatus.PROCESSING, step=Step.VOID, due_in_s=due_in_s)
         return Change(payment=moves.resume(payment), attempt=let_go)
+    if attempt.status is AttemptStatus.AUTHORIZED and attempt.step is Step.CAPTURE:
+        # The capture may be under way. The provider lets one of the two through, and both times we hear which.
+        return Change(payment=payment, attempt=replace(attempt, step=Step.VOID, due_in_s=due_in_s))
     payment, refund_minor = give_back(payment)
     return Change(payment=payment, refund_minor=refund_minor)
 
@@ -118,6 +143,30 @@ def give_back(payment: Payment) -> tuple[Payment, int]:
     if not payment.order_cancelled or payment.refundable_minor == 0:
         return payment, 0
     return moves.reserve_refund(payment, None)
+
+
+def _authorized(payment: Payment, attempt: Attempt, charge: Charge, lease_s: float) -> Change | None:
+    if attempt.status is AttemptStatus.AUTHORIZED:
+        return None
+    held = replace(attempt, charge_id=charge.id)
+    if payment.order_cancelled:
+        return _let_go(payment, held)
+    if payment.status not in OPEN:
+        return None
+    event = PaymentAuthorized(
+        payment_id=payment.id, order_id=payment.order_id, customer_id=payment.customer_id, amount=payment.amount
+    )
+    held = replace(held, status=AttemptStatus.AUTHORIZED, step=Step.CAPTURE, due_in_s=lease_s)
+    return Change(payment=moves.authorize(payment), attempt=held, event=event)
+
+
+def _let_go(payment: Payment, attempt: Attempt) -> Change:
+    """The order is cancelled, and the provider still holds, or waits for, something of it."""
+    resumed = moves.resume(payment) if payment.status is Status.REQUIRES_ACTION else payment
+    let_go = replace(attempt, step=Step.VOID, due_in_s=NOW_S)
+    if payment.status in OPEN:
+        let_go = replace(let_go, status=AttemptStatus.PROCESSING)
+    return Change(payment=resumed, attempt=let_go)
 
 
 def _captured(payment: Payment, attempt: Attempt, charge: Charge) -> Change:
@@ -141,19 +190,17 @@ def _declined(payment: Payment, attempt: Attempt, finding: Declined) -> Change:
         return Change(payment=payment, attempt=replace(attempt, charge_id=charge_id, due_in_s=None))
     return Change(
         payment=moves.fail(payment, finding.code),
-        attempt=replace(attempt, status=AttemptStatus.FAILED, charge_id=charge_id, due_in_s=None),
+        attempt=replace(attempt, status=AttemptStatus.FAILED, charge_id=charge_id, code=finding.code, due_in_s=None),
         event=_failed(payment, finding.code),
     )
 
 
-def _action_required(payment: Payment, attempt: Attempt, finding: ActionRequired) -> Change:
+def _action_required(payment: Payment, attempt: Attempt, finding: ActionRequired) -> Change | None:
+    if attempt.status is AttemptStatus.AUTHORIZED:
+        return None
     attempt = replace(attempt, charge_id=finding.charge.id)
     if payment.order_cancelled:
-        resumed = moves.resume(payment) if payment.status is Status.REQUIRES_ACTION else payment
-        let_go = replace(attempt, step=Step.VOID, due_in_s=NOW_S)
-        if payment.status in OPEN:
-            let_go = replace(let_go, status=AttemptStatus.PROCESSING)
-        return Change(payment=resumed, attempt=let_go)
+        return _let_go(payment, attempt)
     # We asked because the customer said so. They may have been there only just after we asked, and whatever they or the
     # provider said meanwhile was said to somebody who was busy asking: their word counts for one more look.
     too_early = attempt.step is Step.CONFIRM and payment.status is Status.PROCESSING
@@ -185,9 +232,13 @@ def _gone(payment: Payment, attempt: Attempt, charge: Charge | None) -> Change:
     return Change(payment=moves.cancel(payment), attempt=gone, event=event)
 
 
-def _wrong(payment: Payment, attempt: Attempt, charge: Charge) -> Change:
+def _wrong(payment: Payment, attempt: Attempt, charge: Charge) -> Change | None:
+    if attempt.step is Step.UNDO:
+        return None
     resumed = moves.resume(payment) if payment.status is Status.REQUIRES_ACTION else payment
-    status = AttemptStatus.PROCESSING if payment.status in OPEN else attempt.status
+    status = attempt.status
+    if payment.status in OPEN and status is not AttemptStatus.AUTHORIZED:
+        status = AttemptStatus.PROCESSING
     taken = replace(charge.amount, amount_minor=charge.captured_minor)
     return Change(
         payment=resumed,
@@ -211,7 +262,7 @@ def _undone(payment: Payment, attempt: Attempt, charge: Charge) -> Change:
         return Change(payment=payment, attempt=replace(attempt, due_in_s=None), booking=booking, resolves=attempt.id)
     return Change(
         payment=moves.fail(payment, MISMATCH),
-        attempt=replace(attempt, status=AttemptStatus.FAILED, charge_id=charge.id, due_in_s=None),
+        attempt=replace(attempt, status=AttemptStatus.FAILED, charge_id=charge.id, code=MISMATCH, due_in_s=None),
         event=_failed(payment, MISMATCH),
         booking=booking,
         resolves=attempt.id,

@@ -5,20 +5,29 @@ from __future__ import annotations
 import msgspec
 
 from tradewind.contracts.money import Money
-from tradewind.services.payment.domain.charge import Aim, Finding
+from tradewind.services.payment.domain.charge import Aim, Charge, Finding
 from tradewind.services.payment.domain.payment import Payment
 from tradewind.services.payment.domain.refund import Refund, RefundFinding
 from tradewind.services.payment.domain.settlement import Attempt
 
 
 class ChargeWork(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt to pursue. `age_s` is how long ago it began; `traceparent` is the trace of its order."""
+    """An attempt to pursue. `age_s` is how long ago it began; `traceparent` is the trace of its order.
+
+    `charge` is the provider's answer of this very moment, where there is one: then it need not be asked for.
+    """
 
     payment: Payment
     attempt: Attempt
     age_s: float = 0.0
     traceparent: str | None = None
     fresh: bool = False
+    charge: Charge | None = None
+
+    @property
+    def capture(self) -> bool:
+        """Whether the charge takes the money at once; if not it is held, and captured when that is written down."""
+        return self.attempt.capture
 
     @property
     def aim(self) -> Aim:
@@ -39,6 +48,7 @@ class RefundWork(msgspec.Struct, frozen=True, kw_only=True):
     refund: Refund
     charge_id: str
     amount: Money
+    provider: str = ""
     traceparent: str | None = None
     fresh: bool = False
 

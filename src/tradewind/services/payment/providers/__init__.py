@@ -34,7 +34,10 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provider(Protocol):
-    """A payment provider. Every call may raise NotSent or OutcomeUnknown; repeating any of them does no harm."""
+    """A payment provider. Every call may raise NotSent or OutcomeUnknown; repeating any of them does no harm.
+
+    It takes money in one step (`charge` with `work.capture`) or in two (`charge` without, then `capture` or `void`).
+    """
 
     name: str
 
@@ -44,11 +47,15 @@ class Provider(Protocol):
         ...
 
     async def charge(self, work: ChargeWork) -> Charge:
-        """Take the money, at most once for the attempt. Raises RequestRefused."""
+        """Take the money (`work.capture`) or have it held, at most once for the attempt. Raises RequestRefused."""
         ...
 
-    async def find_charge(self, attempt_id: str) -> Charge | None:
-        """The charge that was made for an attempt."""
+    async def find_charge(self, work: ChargeWork) -> Charge | None:
+        """The charge that was made for an attempt, by its own id where we know that; None: it has none of it."""
+        ...
+
+    async def capture(self, charge: Charge, attempt_id: str) -> Charge:
+        """Take what is held, all of it; the charge as it is then, also where it was let go of or has expired."""
         ...
 
     async def confirm(self, charge_id: str) -> Charge:
@@ -56,7 +63,7 @@ class Provider(Protocol):
         ...
 
     async def void(self, charge_id: str) -> Charge:
-        """Let go of a charge that took nothing; the charge as it is then."""
+        """Let go of a charge that took nothing, held or not; the charge as it is then, also where the money was taken."""
         ...
 
     async def undo(self, charge: Charge, attempt_id: str) -> Charge:

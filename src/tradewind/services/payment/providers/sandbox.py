@@ -57,13 +57,17 @@ class SandboxProvider:
             "currency": payment.amount.currency,
             "payment_method": payment.payment_method,
             "reference": payment.order_id,
+            "capture": work.capture,
             "metadata": {ATTEMPT: work.attempt.id, "payment_id": payment.id},
         }
         return await self._charge("POST", "/v1/charges", body, key=work.attempt.id)
 
-    async def find_charge(self, attempt_id: str) -> Charge | None:
-        found = await self._get(f"/v1/charges?{urlencode({'idempotency_key': attempt_id})}", Charges)
+    async def find_charge(self, work: ChargeWork) -> Charge | None:
+        found = await self._get(f"/v1/charges?{urlencode({'idempotency_key': work.attempt.id})}", Charges)
         return found.items[0].charge() if found.items else None
+
+    async def capture(self, charge: Charge, attempt_id: str) -> Charge:  # noqa: ARG002 - needs no key: repeating it is harmless
+        return await self._move(charge.id, "capture", {"amount_minor": charge.authorized_minor})
 
     async def confirm(self, charge_id: str) -> Charge:
         return await self._move(charge_id, "confirm")
@@ -121,9 +125,9 @@ class SandboxProvider:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _move(self, charge_id: str, verb: str) -> Charge:
+    async def _move(self, charge_id: str, verb: str, body: dict[str, Any] | None = None) -> Charge:
         try:
-            return await self._charge("POST", f"/v1/charges/{quote(charge_id, safe='')}/{verb}", {})
+            return await self._charge("POST", f"/v1/charges/{quote(charge_id, safe='')}/{verb}", body or {})
         except RequestRefused:
             # It has moved on by itself: then where it is now is the answer.
             return await self._get_charge(charge_id)

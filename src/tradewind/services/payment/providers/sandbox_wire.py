@@ -10,6 +10,7 @@ from tradewind.contracts.money import Money
 from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Repayment
 
 _STATUSES = {status.value: status for status in ChargeStatus}
+_GRANTED = (ChargeStatus.AUTHORIZED, ChargeStatus.SUCCEEDED)
 
 
 class NextAction(msgspec.Struct, frozen=True):
@@ -34,11 +35,13 @@ class WireCharge(msgspec.Struct, frozen=True, kw_only=True):
 
     def charge(self) -> Charge:
         """In our words."""
+        status = _STATUSES.get(self.status, ChargeStatus.OTHER)
         return Charge(
             id=self.id,
-            status=_STATUSES.get(self.status, ChargeStatus.OTHER),
+            status=status,
             amount=Money(self.amount_minor, self.currency),
             reference=self.reference,
+            authorized_minor=self.amount_minor if status in _GRANTED else 0,
             captured_minor=self.amount_captured_minor,
             refunded_minor=self.amount_refunded_minor,
             code=self.failure_code,

@@ -30,8 +30,8 @@ _LATEST_ATTEMPTS = f"""
 _COLUMNS = (
     ("payment_id", "uuid"), ("status", "text"), ("code", "text"), ("action_url", "text"), ("captured_minor", "bigint"),
     ("refunding_minor", "bigint"), ("refunded_minor", "bigint"), ("order_cancelled", "boolean"), ("version", "bigint"),
-    ("attempt_id", "uuid"), ("attempt_status", "text"), ("step", "text"), ("charge_id", "text"), ("due_in_s", "float8"),
-    ("cause", "text"), ("cause_id", "uuid"), ("debit", "text"), ("credit", "text"), ("booked_minor", "bigint"),
+    ("attempt_id", "uuid"), ("attempt_status", "text"), ("step", "text"), ("charge_id", "text"),
+    ("attempt_code", "text"), ("due_in_s", "float8"), ("cause", "text"), ("cause_id", "uuid"), ("debit", "text"), ("credit", "text"), ("booked_minor", "bigint"),
     ("booked_currency", "text"),
 )  # fmt: skip
 _SAVE = f"""
@@ -40,10 +40,11 @@ _SAVE = f"""
             AS c({", ".join(name for name, _ in _COLUMNS)})
     ), tried AS (
         UPDATE attempt AS a SET
-            status = c.attempt_status, step = c.step, charge_id = c.charge_id, holder = ${len(_COLUMNS) + 1},
+            status = c.attempt_status, step = c.step, charge_id = c.charge_id, code = c.attempt_code,
+            holder = ${len(_COLUMNS) + 1},
             due_at = now() + make_interval(secs => c.due_in_s),
             settled_at = CASE
-                WHEN c.attempt_status NOT IN ('processing', 'requires_action') THEN coalesce(a.settled_at, now())
+                WHEN c.attempt_status NOT IN ('processing', 'requires_action', 'authorized') THEN coalesce(a.settled_at, now())
             END
         FROM change AS c WHERE a.id = c.attempt_id
     ), booked AS (
@@ -105,10 +106,12 @@ async def find_payment_id(tx: Tx, order_id: str) -> str | None:
     return await tx.value("SELECT id::text FROM payment WHERE order_id = $1", order_id)  # type: ignore[no-any-return]
 
 
-async def charge_id(tx: Tx, payment_id: str) -> str:
-    """The provider's id of the charge that captured a payment."""
-    sql = "SELECT charge_id FROM attempt WHERE payment_id = $1 AND status = 'succeeded'"
-    return str(await tx.value(sql, payment_id))
+async def captured_by(tx: Tx, payment_id: str) -> tuple[str, str]:
+    """The id of the charge that captured a payment, and the provider that has it."""
+    [row] = await tx.rows(
+        "SELECT charge_id, provider FROM attempt WHERE payment_id = $1 AND status = 'succeeded'", payment_id
+    )
+    return row["charge_id"], row["provider"]
 
 
 async def save(tx: Tx, changes: Sequence[Change], *, holder: str) -> None:
@@ -136,9 +139,13 @@ def _values(change: Change) -> tuple[object, ...]:
         payment.refunded_minor,
         payment.order_cancelled,
         payment.version,
-        *((attempt.id, attempt.status, attempt.step, attempt.charge_id, attempt.due_in_s) if attempt else _NO_ATTEMPT),
+        *(_tried(attempt) if attempt else _NO_ATTEMPT),
         *(_booked(booking) if booking else _NO_BOOKING),
     )
+
+
+def _tried(attempt: Attempt) -> tuple[object, ...]:
+    return (attempt.id, attempt.status, attempt.step, attempt.charge_id, attempt.code, attempt.due_in_s)
 
 
 def _booked(booking: Booking) -> tuple[object, ...]:
@@ -153,5 +160,5 @@ def _booked(booking: Booking) -> tuple[object, ...]:
     )
 
 
-_NO_ATTEMPT = (None,) * 5
+_NO_ATTEMPT = (None,) * 6
 _NO_BOOKING = (None,) * 6

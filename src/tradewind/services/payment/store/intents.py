@@ -20,8 +20,8 @@ _INSERT = """
         ON CONFLICT DO NOTHING
         RETURNING id
     )
-    INSERT INTO attempt (id, payment_id, provider, traceparent, holder, due_at)
-    SELECT attempt_id, payment_id, $9, traceparent, $10, now() + make_interval(secs => $11)
+    INSERT INTO attempt (id, payment_id, provider, capture, traceparent, holder, due_at)
+    SELECT attempt_id, payment_id, $9, $10, traceparent, $11, now() + make_interval(secs => $12)
     FROM intent JOIN fresh ON fresh.id = intent.payment_id
     RETURNING id::text
 """
@@ -46,9 +46,12 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def insert_intents(
-    tx: Tx, intents: Sequence[Intent], *, provider: str, holder: str, lease_s: float
+    tx: Tx, intents: Sequence[Intent], *, provider: str, capture: bool, holder: str, lease_s: float
 ) -> list[Intent]:
-    """Begin those payments whose id and order are new; returns them. They are `holder`'s for `lease_s`."""
+    """Begin those payments whose id and order are new; returns them. They are `holder`'s for `lease_s`.
+
+    Which provider and whether it captures at once is the attempt's for good: the settings may change while it is under way.
+    """
     inserted = await tx.rows(
         _INSERT,
         [intent.payment_id for intent in intents],
@@ -60,6 +63,7 @@ async def insert_intents(
         [intent.attempt_id for intent in intents],
         [intent.traceparent for intent in intents],
         provider,
+        capture,
         holder,
         lease_s,
     )

@@ -24,7 +24,7 @@ _RECORD = """
     ), asked_charges AS (
         UPDATE attempt SET due_at = now() + make_interval(secs => $6) WHERE id IN (
             SELECT a.id FROM attempt AS a
-            WHERE a.id IN (SELECT attempt_id FROM about) AND a.status IN ('processing', 'requires_action', 'cancelled')
+            WHERE a.id IN (SELECT attempt_id FROM about) AND a.status IN ('processing', 'requires_action', 'authorized', 'cancelled')
                 AND coalesce(a.due_at, 'infinity') > now() + make_interval(secs => $6)
             FOR UPDATE SKIP LOCKED)
     ), asked_refunds AS (

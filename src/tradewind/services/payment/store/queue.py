@@ -1,6 +1,7 @@
 """What is to be taken up: attempts and refunds whose `due_at` has come.
 
-Taking a row moves its `due_at` on by a lease, so nobody else takes it meanwhile, and somebody does if we are killed.
+Taking a row moves its `due_at` on by a lease, so nobody else takes it meanwhile, and somebody does if we are killed. What was
+begun at another provider is left to whoever speaks to that one: it is the only one that knows.
 """
 
 # ruff: noqa: S608 - only constants are formatted into statements
@@ -14,7 +15,7 @@ from tradewind.services.payment.store import rows
 
 _CLAIM_ATTEMPTS = f"""
     WITH due AS (
-        SELECT id FROM attempt WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        SELECT id FROM attempt WHERE due_at <= now() AND provider = $4 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), a AS (
         UPDATE attempt SET due_at = now() + make_interval(secs => $2), holder = $3, looks = looks + 1
         FROM due WHERE attempt.id = due.id
@@ -25,27 +26,33 @@ _CLAIM_ATTEMPTS = f"""
 """
 _CLAIM_REFUNDS = f"""
     WITH due AS (
-        SELECT id FROM refund WHERE due_at <= now() ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+        SELECT r.id FROM refund AS r WHERE r.due_at <= now() AND EXISTS (
+            SELECT FROM attempt AS a WHERE a.payment_id = r.payment_id AND a.status = 'succeeded' AND a.provider = $4
+        ) ORDER BY r.due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), r AS (
         UPDATE refund SET due_at = now() + make_interval(secs => $2), holder = $3, looks = looks + 1
         FROM due WHERE refund.id = due.id
         RETURNING refund.*
     )
-    SELECT {rows.PAYMENT}, {rows.REFUND}, charged.charge_id
+    SELECT {rows.PAYMENT}, {rows.REFUND}, charged.charge_id, charged.provider
     FROM r JOIN payment AS p ON p.id = r.payment_id
     JOIN attempt AS charged ON charged.payment_id = p.id AND charged.status = 'succeeded'
 """
 _RELEASE = "UPDATE {} SET due_at = now() WHERE holder = $1 AND due_at > now()"
 
 
-async def claim_charges(database: Database, *, limit: int, holder: str, lease_s: float) -> list[ChargeWork]:
-    """Take up to `limit` attempts that are due; they are `holder`'s for `lease_s`."""
-    return [_charge_work(row) for row in await database.rows(_CLAIM_ATTEMPTS, limit, lease_s, holder)]
+async def claim_charges(
+    database: Database, *, provider: str, limit: int, holder: str, lease_s: float
+) -> list[ChargeWork]:
+    """Take up to `limit` attempts at `provider` that are due; they are `holder`'s for `lease_s`."""
+    return [_charge_work(row) for row in await database.rows(_CLAIM_ATTEMPTS, limit, lease_s, holder, provider)]
 
 
-async def claim_refunds(database: Database, *, limit: int, holder: str, lease_s: float) -> list[RefundWork]:
-    """Take up to `limit` refunds that are due; they are `holder`'s for `lease_s`."""
-    return [_refund_work(row) for row in await database.rows(_CLAIM_REFUNDS, limit, lease_s, holder)]
+async def claim_refunds(
+    database: Database, *, provider: str, limit: int, holder: str, lease_s: float
+) -> list[RefundWork]:
+    """Take up to `limit` refunds by `provider` that are due; they are `holder`'s for `lease_s`."""
+    return [_refund_work(row) for row in await database.rows(_CLAIM_REFUNDS, limit, lease_s, holder, provider)]
 
 
 async def release(database: Database, holder: str) -> int:
@@ -65,5 +72,6 @@ def _refund_work(row: Record) -> RefundWork:
         refund=rows.refund(row),
         charge_id=row["charge_id"],
         amount=Money(row["refund_minor"], row["currency"]),
+        provider=row["provider"],
         traceparent=row["traceparent"],
     )

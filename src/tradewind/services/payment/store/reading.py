@@ -26,7 +26,7 @@ _OPEN = """
     WITH open AS (
         SELECT 'unknown_charge' AS kind, a.id, a.payment_id, a.created_at AS since, a.step AS ours, NULL AS theirs, a.looks,
             NULL::timestamptz AS resolved_at
-        FROM attempt AS a WHERE a.status = 'processing' AND a.created_at < now() - interval '2 seconds'
+        FROM attempt AS a WHERE a.status IN ('processing', 'authorized') AND a.created_at < now() - interval '2 seconds'
         UNION ALL
         SELECT 'unknown_refund', r.id, r.payment_id, r.created_at, r.amount_minor::text, r.code, r.looks, NULL
         FROM refund AS r WHERE r.status = 'pending' AND r.created_at < now() - interval '2 seconds'

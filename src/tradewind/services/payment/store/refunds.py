@@ -36,11 +36,12 @@ _SAVE = """
 
 
 class NewRefund(msgspec.Struct, frozen=True, kw_only=True):
-    """A refund to begin, of the provider's charge `charge_id`. `requested_by` is a user's id, or the name of this service."""
+    """A refund to begin, of `provider`'s charge `charge_id`. `requested_by` is a user's id, or the name of this service."""
 
     refund: Refund
     amount: Money
     charge_id: str
+    provider: str
     requested_by: str
     traceparent: str | None
 

@@ -15,7 +15,8 @@ PAYMENT = """
     p.version, p.revision
 """
 ATTEMPT = """
-    a.id::text AS attempt_id, a.payment_id::text AS attempt_of, a.status AS attempt_status, a.step, a.charge_id, a.looks,
+    a.id::text AS attempt_id, a.payment_id::text AS attempt_of, a.provider, a.capture, a.status AS attempt_status, a.step,
+    a.charge_id, a.code AS attempt_code, a.looks,
     coalesce(extract(epoch FROM now() - a.settled_at), 0)::float8 AS settled_age_s, a.traceparent
 """
 REFUND = """
@@ -49,9 +50,12 @@ def attempt(row: Record) -> Attempt:
     return Attempt(
         id=row["attempt_id"],
         payment_id=row["attempt_of"],
+        provider=row["provider"],
+        capture=row["capture"],
         status=AttemptStatus(row["attempt_status"]),
         step=Step(row["step"]),
         charge_id=row["charge_id"],
+        code=row["attempt_code"],
         looks=row["looks"],
         settled_age_s=row["settled_age_s"],
     )

@@ -51,10 +51,12 @@ async def refund_payment(
     payment, amount_minor = reserve_refund(await _lock(tx, payment_id), amount)
     refund = Refund(id=new_id(), payment_id=payment_id, amount_minor=amount_minor, reason=reason)
     await changes.save(tx, [Change(payment=payment)], holder=parts.instance)
+    charge_id, provider = await changes.captured_by(tx, payment_id)
     new = NewRefund(
         refund=refund,
         amount=payment.money(amount_minor),
-        charge_id=await changes.charge_id(tx, payment_id),
+        charge_id=charge_id,
+        provider=provider,
         requested_by=caller.subject,
         traceparent=trace.current_traceparent(),
     )

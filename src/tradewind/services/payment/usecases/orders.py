@@ -34,9 +34,14 @@ async def begin_payments(parts: Parts, tx: Tx, placed: Sequence[Received[OrderPl
         for event in placed
     ]
     begun = await intents.insert_intents(
-        tx, wanted, provider=parts.provider.name, holder=parts.instance, lease_s=LEASE_S
+        tx,
+        wanted,
+        provider=parts.provider.name,
+        capture=parts.capture_at_once,
+        holder=parts.instance,
+        lease_s=LEASE_S,
     )
-    works = [_work(intent) for intent in begun]
+    works = [_work(parts, intent) for intent in begun]
     tx.after_commit(lambda: parts.charger.take(works))
 
 
@@ -53,7 +58,7 @@ async def abandon_orders(
     let_go: list[ChargeWork] = []
     for tried in await changes.latest_attempts(tx, [each for each in payments if not each.order_cancelled]):
         change = abandon_order(tried.payment, tried.attempt, due_in_s=LEASE_S)
-        made.append(Made(change, tried.traceparent, tried.attempt.charge_id))
+        made.append(Made(change, tried.traceparent, tried.attempt.charge_id, tried.attempt.provider))
         if change.attempt is not None:
             let_go.append(ChargeWork(payment=change.payment, attempt=change.attempt, traceparent=tried.traceparent))
     await save(parts, tx, made)
@@ -78,7 +83,7 @@ async def _cancel_unheard_of(parts: Parts, tx: Tx, order: OrderCancelled | Order
         await parts.outbox.add(tx, event, key=payment.id, version=payment.version)
 
 
-def _work(intent: Intent) -> ChargeWork:
+def _work(parts: Parts, intent: Intent) -> ChargeWork:
     payment = Payment(
         id=intent.payment_id,
         order_id=intent.order_id,
@@ -86,5 +91,10 @@ def _work(intent: Intent) -> ChargeWork:
         amount=intent.amount,
         payment_method=intent.payment_method,
     )
-    attempt = Attempt(id=intent.attempt_id, payment_id=intent.payment_id)
+    attempt = Attempt(
+        id=intent.attempt_id,
+        payment_id=intent.payment_id,
+        provider=parts.provider.name,
+        capture=parts.capture_at_once,
+    )
     return ChargeWork(payment=payment, attempt=attempt, traceparent=intent.traceparent, fresh=True)

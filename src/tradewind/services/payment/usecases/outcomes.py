@@ -11,10 +11,11 @@ from tradewind.chassis.ids import new_id
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.postgres import Tx
 from tradewind.services.payment.charger import LEASE_S
-from tradewind.services.payment.domain.charge import Unknown
+from tradewind.services.payment.domain.charge import Authorized, Charge, Unknown
+from tradewind.services.payment.domain.payment import Payment
 from tradewind.services.payment.domain.refund import ORDER_CANCELLED, Refund, settle_refund
-from tradewind.services.payment.domain.settlement import Change, settle
-from tradewind.services.payment.domain.work import ChargeOutcome, RefundOutcome, RefundWork
+from tradewind.services.payment.domain.settlement import Attempt, Change, settle
+from tradewind.services.payment.domain.work import ChargeOutcome, ChargeWork, RefundOutcome, RefundWork
 from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.store import changes, refunds
 from tradewind.services.payment.store.refunds import NewRefund
@@ -24,11 +25,12 @@ _log = get_logger(__name__)
 
 
 class Made(NamedTuple):
-    """A change with the trace it belongs to, and the provider's charge that a refund would be of."""
+    """A change with the trace it belongs to, and the charge that a refund would be of, at the provider that has it."""
 
     change: Change
     traceparent: str | None
     charge_id: str | None
+    provider: str
 
 
 async def record_charges(parts: Parts, outcomes: Sequence[ChargeOutcome]) -> None:
@@ -36,13 +38,18 @@ async def record_charges(parts: Parts, outcomes: Sequence[ChargeOutcome]) -> Non
     latest = _by_attempt(outcomes)
     async with parts.database.transaction() as tx:
         made: list[Made] = []
+        held: list[ChargeWork] = []
         for tried in await changes.lock_by_attempt(tx, list(latest)):
             outcome = latest[tried.attempt.id]
-            change = settle(tried.payment, tried.attempt, outcome.finding, elapsed_s=outcome.elapsed_s)
-            if change is not None:
-                charge_id = change.attempt.charge_id if change.attempt else None
-                made.append(Made(change, tried.traceparent, charge_id))
+            change = settle(tried.payment, tried.attempt, outcome.finding, elapsed_s=outcome.elapsed_s, lease_s=LEASE_S)
+            if change is None:
+                continue
+            charge_id = change.attempt.charge_id if change.attempt else None
+            made.append(Made(change, tried.traceparent, charge_id, tried.attempt.provider))
+            if isinstance(outcome.finding, Authorized) and change.attempt is not None and change.event is not None:
+                held.append(_capture(change.payment, change.attempt, outcome.finding.charge, tried.traceparent))
         await save(parts, tx, made)
+        tx.after_commit(lambda: parts.charger.take(held))
     for outcome in latest.values():
         parts.measures.charge(outcome.finding)
         if isinstance(outcome.finding, Unknown):
@@ -81,6 +88,7 @@ async def begin_refunds(parts: Parts, tx: Tx, new: Sequence[NewRefund]) -> None:
             refund=each.refund,
             charge_id=each.charge_id,
             amount=each.amount,
+            provider=each.provider,
             traceparent=each.traceparent,
             fresh=True,
         )
@@ -101,13 +109,18 @@ async def _record_some(parts: Parts, tx: Tx, left: dict[str, RefundOutcome]) -> 
         outcome = left.pop(refunding.refund.id)
         change = settle_refund(refunding.payment, refunding.refund, outcome.finding, elapsed_s=outcome.elapsed_s)
         if change is not None:
-            made.append(Made(change, refunding.traceparent, outcome.work.charge_id))
+            made.append(Made(change, refunding.traceparent, outcome.work.charge_id, outcome.work.provider))
             settled.append(change.refund)
     if not seen:
         left.clear()
     if settled:
         await refunds.save(tx, settled, holder=parts.instance)
         await save(parts, tx, made)
+
+
+def _capture(payment: Payment, attempt: Attempt, charge: Charge, traceparent: str | None) -> ChargeWork:
+    """What is to be done next about money that is held now."""
+    return ChargeWork(payment=payment, attempt=attempt, traceparent=traceparent, charge=charge)
 
 
 def _by_attempt(outcomes: Iterable[ChargeOutcome]) -> dict[str, ChargeOutcome]:
@@ -121,15 +134,15 @@ def _by_attempt(outcomes: Iterable[ChargeOutcome]) -> dict[str, ChargeOutcome]:
 
 def _told(made: Iterable[Made]) -> Iterator[tuple[Event, str, int]]:
     """The events for the outbox, which encodes one before it asks for the next: so each is made in its own order's trace."""
-    for change, traceparent, _ in made:
-        if change.event is not None:
-            with trace.use_traceparent(traceparent):
-                yield change.event, change.payment.id, change.payment.version
+    for each in made:
+        if each.change.event is not None:
+            with trace.use_traceparent(each.traceparent):
+                yield each.change.event, each.change.payment.id, each.change.payment.version
 
 
 def _following(made: Made) -> NewRefund:
     """The refund that a change of a cancelled order's payment asks for."""
-    change, traceparent, charge_id = made
+    change, traceparent, charge_id, provider = made
     if charge_id is None:
         raise ValueError(f"payment {change.payment.id} has money to give back and no charge")
     refund = Refund(
@@ -143,6 +156,7 @@ def _following(made: Made) -> NewRefund:
         refund=refund,
         amount=change.payment.money(change.refund_minor),
         charge_id=charge_id,
+        provider=provider,
         requested_by=BY_ITSELF,
         traceparent=traceparent,
     )

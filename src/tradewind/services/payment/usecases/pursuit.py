@@ -19,6 +19,10 @@ _log = get_logger(__name__)
 
 async def pursue(parts: Parts, work: Work) -> None:
     """Find out, or bring about, what becomes of `work`, and record it. Never raises: what is not recorded falls due again."""
+    if _provider(work) != parts.provider.name:
+        # It was begun at another provider, and only that one knows what became of it.
+        _log.error("begun at a provider that is not configured", work=_name(work), provider=_provider(work))
+        return
     try:
         with trace.use_traceparent(work.traceparent):
             if isinstance(work, ChargeWork):
@@ -40,10 +44,12 @@ async def _pursue_charge(parts: Parts, work: ChargeWork) -> ChargeOutcome:
 async def _find_out(provider: Provider, work: ChargeWork) -> Finding:
     try:
         # Only what nobody has asked for can be asked for right away; else the first question is what there is already.
-        if work.fresh and work.attempt.step is Step.CHARGE:
-            charge: Charge | None = await provider.charge(work)
+        if work.charge is not None:
+            charge: Charge | None = work.charge
+        elif work.fresh and work.attempt.step is Step.CHARGE:
+            charge = await provider.charge(work)
         else:
-            charge = await provider.find_charge(work.attempt.id)
+            charge = await provider.find_charge(work)
         for _ in range(MAX_STEPS):
             verdict = judge(work.aim, charge)
             if not isinstance(verdict, Step):
@@ -64,6 +70,8 @@ async def _take(provider: Provider, step: Step, work: ChargeWork, charge: Charge
             return await provider.charge(work)
         case Step.CONFIRM:
             return await provider.confirm(charge.id)
+        case Step.CAPTURE:
+            return await provider.capture(charge, work.attempt.id)
         case Step.VOID:
             return await provider.void(charge.id)
         case Step.UNDO:
@@ -86,6 +94,10 @@ async def _give_back(provider: Provider, work: RefundWork) -> RefundFinding:
     except (NotSent, OutcomeUnknown) as exc:
         return Unknown(exc.detail)
     return judge_repayment(repayment)
+
+
+def _provider(work: Work) -> str:
+    return work.attempt.provider if isinstance(work, ChargeWork) else work.provider
 
 
 def _name(work: Work) -> str:

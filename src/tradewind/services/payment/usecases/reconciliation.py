@@ -29,8 +29,9 @@ async def take_over(parts: Parts) -> None:
 
 async def _take_up_some(parts: Parts) -> bool:
     limit = parts.concurrency if parts.provider.answers else PROBES
-    charges = await queue.claim_charges(parts.database, limit=limit, holder=parts.instance, lease_s=LEASE_S)
-    refunds = await queue.claim_refunds(parts.database, limit=limit, holder=parts.instance, lease_s=LEASE_S)
+    ours = {"provider": parts.provider.name, "holder": parts.instance}
+    charges = await queue.claim_charges(parts.database, **ours, limit=limit, lease_s=LEASE_S)
+    refunds = await queue.claim_refunds(parts.database, **ours, limit=limit, lease_s=LEASE_S)
     due: list[Work] = [*charges, *refunds]
     await asyncio.gather(*(pursue(parts, work) for work in due))
     return bool(due)
