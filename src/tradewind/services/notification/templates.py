@@ -7,7 +7,7 @@ from email.header import Header
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.policy import compat32
-from email.utils import formataddr, format_datetime, parseaddr
+from email.utils import format_datetime, formataddr, parseaddr
 from io import BytesIO
 from pathlib import Path
 
@@ -72,6 +72,6 @@ def _address(name: str, email: str) -> str:
     return formataddr(("".join(char for char in name if char.isprintable())[:100], email))
 
 
-def _subject(title: str) -> str | Header:
+def _subject(title: str) -> str:
     line = " ".join(title.splitlines())
-    return line if line.isascii() else Header(line, "utf-8", header_name="Subject")
+    return line if line.isascii() else Header(line, "utf-8", header_name="Subject").encode()
