@@ -213,7 +213,7 @@ async def test_sigterm_ends_what_is_under_way(process: Process) -> None:
 
 
 async def test_the_sandbox_is_refused_outside_of_dev(process: Process, tmp_path: Path) -> None:
-    running = await process.start(TRADEWIND_ENV="prod")
+    running = await process.start(TRADEWIND_ENV="prod", PAYMENT_PROVIDER="sandbox")
     async with asyncio.timeout(20):
         assert await running.wait() == 1
     (line,) = [line for line in (tmp_path / "payment.log").read_text().splitlines() if "PAYMENT_PROVIDER" in line]

@@ -37,11 +37,11 @@ async def pursue(parts: Parts, work: Work) -> None:
 
 async def _pursue_charge(parts: Parts, work: ChargeWork) -> ChargeOutcome:
     started_s = parts.clock.monotonic_s()
-    finding = await _find_out(parts.provider, work)
+    finding = await find_out(parts.provider, work)
     return ChargeOutcome(work=work, finding=finding, elapsed_s=parts.clock.monotonic_s() - started_s)
 
 
-async def _find_out(provider: Provider, work: ChargeWork) -> Finding:
+async def find_out(provider: Provider, work: ChargeWork) -> Finding:
     try:
         # Only what nobody has asked for can be asked for right away; else the first question is what there is already.
         if work.charge is not None:
