@@ -19,6 +19,7 @@ from tradewind import reference_saga
 from tradewind.chassis import settings
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.cli import VERBS, main
+from tradewind.reference_sandbox import sandbox_page
 from tradewind.stack.rooms import all_rooms
 
 FOLDER = Path("docs/reference")
@@ -133,7 +134,13 @@ def _kind(kind: Any) -> str:
 
 def pages() -> Mapping[str, str]:
     """All pages by file name."""
-    return {"cli.md": cli_page(), "settings.md": settings_page(), "http.md": http_page(), "events.md": events_page()}
+    return {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "http.md": http_page(),
+        "events.md": events_page(),
+        "sandbox.md": f"{_WRITTEN}\n{sandbox_page()}",
+    }
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ The API. `Authorization: Bearer PSP_SANDBOX_API_KEY`, JSON both ways. Errors are
 A charge: {id: "ch_...", status, amount_minor, amount_captured_minor, amount_refunded_minor, currency, payment_method,
 reference, metadata, failure_code?, next_action?: {url}, created_at}. Status: succeeded, failed, requires_action,
 authorized (`capture` was false), requires_confirmation (the action is done: confirm it), cancelled.
-A refund: {id: "re_...", charge_id, status: "succeeded", amount_minor, currency, reference, created_at}.
+A refund: {id: "re_...", charge_id, status, amount_minor, currency, reference, created_at}. Status: succeeded, or by a
+script pending first, then succeeded or failed; a pending one sets its amount aside and is not in amount_refunded_minor.
 
 POST /v1/charges and /v1/refunds need an `Idempotency-Key` of 1 to 255 printable characters. The same key and body: the
 first answer again, a decline too, with its status and `Idempotency-Replayed: true`. Another body: 409
@@ -39,9 +40,10 @@ A request without an answer has charged or not, and two questions settle it. GET
 charge that was stored; nothing there proves nothing while the request may still be under way (`pm_sandbox_slow` lands
 after 3 s). The same POST with the same key answers with what was stored, or charges now, once.
 
-Payment methods, and what each does, are the table in `methods.py`.
+Payment methods, and what each does, are the table in `methods.py`. Everything else that may go wrong is a script of
+rules, call by call and seeded: `script.py`.
 
-Webhooks: {id: "evt_...", type, created_at, data: {object}}. The type is `charge.<status>` or `refund.succeeded`; the
+Webhooks: {id: "evt_...", type, created_at, data: {object}}. The type is `charge.<status>` or `refund.<status>`; the
 object is the charge or refund as it was then. `Sandbox-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of
 "t.rawbody">`. Anything but a 2xx within 5 s is tried again with back-off. They come late, twice and out of order:
 deduplicate by `id`, and trust the charge, not the order of arrival.

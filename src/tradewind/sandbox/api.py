@@ -17,13 +17,15 @@ from starlette.routing import Route
 
 from tradewind.chassis.errors import Invalid, NotFound, Problem, Unauthenticated, Unavailable
 from tradewind.chassis.logs import get_logger
-from tradewind.sandbox import usecases
+from tradewind.sandbox import refunds, usecases
 from tradewind.sandbox.challenge import PAGE_HEADERS, challenge_page, missing_page
 from tradewind.sandbox.conditions import Control, OutageMode
 from tradewind.sandbox.methods import Reply
+from tradewind.sandbox.parts import Parts
 from tradewind.sandbox.replies import Reset, Silence
+from tradewind.sandbox.script import AnyRule, On
+from tradewind.sandbox.staging import Act, play
 from tradewind.sandbox.store import Answer
-from tradewind.sandbox.usecases import Parts
 from tradewind.sandbox.wire import (
     CaptureCharge,
     CreateCharge,
@@ -112,9 +114,13 @@ class _Door:
 
 
 async def create_charge(api: Api, request: Request) -> Response:
-    """POST /v1/charges: 201, 402, or what the payment method makes of the way back."""
+    """POST /v1/charges: 201, 402, or what script and payment method make of the way back."""
     key = _idempotency_key(request)
-    reply, answer = await usecases.create_charge(api.parts, key, decode_body(await _body(request), CreateCharge))
+    body = decode_body(await _body(request), CreateCharge)
+    rule = api.parts.conditions.playbook.rule(On.CHARGE, body.reference)
+    if rule is not None:
+        return await _staged(api, rule, lambda: usecases.create_charge_by_rule(api.parts, key, body, rule))
+    reply, answer = await usecases.create_charge(api.parts, key, body)
     if reply is Reply.SILENCE:
         return Silence(api.stopping)
     if reply is Reply.RESET:
@@ -145,23 +151,48 @@ async def get_charge(api: Api, request: Request) -> Response:
 async def capture_charge(api: Api, request: Request) -> Response:
     """POST /v1/charges/{charge_id}/capture."""
     body = decode_body(await _body(request), CaptureCharge)
-    return _answered(await usecases.capture_charge(api.parts, request.path_params["charge_id"], body.amount_minor))
+    charge_id = request.path_params["charge_id"]
+    rule = await _rule(api, On.CAPTURE, charge_id)
+    return await _staged(api, rule, lambda: usecases.capture_charge(api.parts, charge_id, body.amount_minor, rule))
 
 
 async def confirm_charge(api: Api, request: Request) -> Response:
     """POST /v1/charges/{charge_id}/confirm."""
-    return _answered(await usecases.confirm_charge(api.parts, request.path_params["charge_id"]))
+    charge_id = request.path_params["charge_id"]
+    rule = await _rule(api, On.CONFIRM, charge_id)
+    return await _staged(api, rule, lambda: usecases.confirm_charge(api.parts, charge_id))
 
 
 async def cancel_charge(api: Api, request: Request) -> Response:
     """POST /v1/charges/{charge_id}/cancel."""
-    return _answered(await usecases.cancel_charge(api.parts, request.path_params["charge_id"]))
+    charge_id = request.path_params["charge_id"]
+    rule = await _rule(api, On.CANCEL, charge_id)
+    return await _staged(api, rule, lambda: usecases.cancel_charge(api.parts, charge_id))
 
 
 async def create_refund(api: Api, request: Request) -> Response:
     """POST /v1/refunds: 201, or 409 when too much is asked back."""
     key = _idempotency_key(request)
-    return _answered(await usecases.create_refund(api.parts, key, decode_body(await _body(request), CreateRefund)))
+    body = decode_body(await _body(request), CreateRefund)
+    rule = await _rule(api, On.REFUND, body.charge_id)
+    return await _staged(api, rule, lambda: refunds.create_refund(api.parts, key, body, rule))
+
+
+async def _rule(api: Api, on: On, charge_id: str) -> AnyRule | None:
+    """The rule that hits this call."""
+    playbook = api.parts.conditions.playbook
+    if not playbook.plays(on):
+        return None
+    return playbook.rule(on, await usecases.reference_of(api.parts, charge_id))
+
+
+async def _staged(api: Api, rule: AnyRule | None, act: Act) -> Response:
+    """The answer of `act`, as far as `rule` lets it through."""
+    if rule is None:
+        return _answered(await act())
+    log.info("script plays", on=rule.on, do=type(rule).__struct_config__.tag)
+    played = await play(rule, act, api.stopping)
+    return played if isinstance(played, Response) else _answered(played)
 
 
 async def list_refunds(api: Api, request: Request) -> Response:

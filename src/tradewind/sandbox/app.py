@@ -9,15 +9,16 @@ from collections.abc import AsyncIterator
 
 from tradewind.chassis.clock import Clock, SystemClock
 from tradewind.chassis.logs import get_logger
+from tradewind.sandbox import refunds
 from tradewind.sandbox.api import Api
 from tradewind.sandbox.conditions import Conditions
 from tradewind.sandbox.courier import Courier
 from tradewind.sandbox.database import Database
+from tradewind.sandbox.parts import Parts
 from tradewind.sandbox.post import WebhookPost
 from tradewind.sandbox.server import SandboxServer
 from tradewind.sandbox.settings import SandboxSettings
-from tradewind.sandbox.store import SCHEMA, SCHEMA_VERSION
-from tradewind.sandbox.usecases import Parts
+from tradewind.sandbox.store import SCHEMA, SCHEMA_VERSION, UPGRADES
 
 log = get_logger(__name__)
 
@@ -25,7 +26,7 @@ log = get_logger(__name__)
 @contextlib.asynccontextmanager
 async def assemble(settings: SandboxSettings, clock: Clock, public_url: str) -> AsyncIterator[Parts]:
     """Open the state folder and start the courier; stop and close them at the end. Raises StateError."""
-    database = Database(settings.state_folder, SCHEMA, SCHEMA_VERSION)
+    database = Database(settings.state_folder, SCHEMA, SCHEMA_VERSION, UPGRADES)
     conditions = Conditions(settings, clock)
     courier: Courier | None = None
     async with contextlib.AsyncExitStack() as stack:
@@ -36,7 +37,7 @@ async def assemble(settings: SandboxSettings, clock: Clock, public_url: str) -> 
             courier = Courier(database, post, conditions, clock)
             running = asyncio.create_task(courier.run())
             stack.push_async_callback(_cancelled, running)
-        yield Parts(
+        parts = Parts(
             database=database,
             clock=clock,
             conditions=conditions,
@@ -44,6 +45,8 @@ async def assemble(settings: SandboxSettings, clock: Clock, public_url: str) -> 
             seed=settings.seed,
             public_url=public_url,
         )
+        stack.push_async_callback(_cancelled, asyncio.create_task(refunds.end_pending(parts)))
+        yield parts
 
 
 async def serve(settings: SandboxSettings, listener: socket.socket) -> None:

@@ -2,7 +2,8 @@
 
 POST /v1/_control changes it; it starts as the settings say and is forgotten at a restart. Fields of the body, each
 optional: `outage_s` (0 ends one), `outage_mode` (`unavailable`: 503 at once; `silent`: no answer), `latency_ms`,
-`webhook_delay_ms`, `webhook_double_percent`, `webhook_shuffle`. An outage takes the API and the challenge page away
+`webhook_delay_ms`, `webhook_double_percent`, `webhook_shuffle`; `script`: rules of what goes wrong call by call, played
+from their beginning (`script.py`). An outage takes the API and the challenge page away
 and holds webhooks back; /livez and /v1/_control stay.
 """
 
@@ -16,6 +17,8 @@ from msgspec import Meta
 
 from tradewind.chassis.clock import Clock
 from tradewind.sandbox.methods import chance
+from tradewind.sandbox.playbook import Playbook, RuleView
+from tradewind.sandbox.script import Script, read_script
 from tradewind.sandbox.settings import SandboxSettings
 
 SHUFFLE_SPREAD_MS = 250
@@ -38,6 +41,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     webhook_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] | None = None
     webhook_double_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
     webhook_shuffle: bool | None = None
+    script: Script | None = None
 
 
 class ConditionsView(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +55,7 @@ class ConditionsView(msgspec.Struct, frozen=True, kw_only=True):
     webhook_shuffle: bool
     webhooks_pending: int
     webhooks_abandoned: int
+    script: list[RuleView]
 
 
 class Conditions:
@@ -65,6 +70,7 @@ class Conditions:
         self.webhook_delay_ms = settings.webhook_delay_ms
         self.webhook_double_percent = settings.webhook_double_percent
         self.webhook_shuffle = settings.webhook_shuffle
+        self.playbook = Playbook(read_script(settings.script), settings.seed)
 
     @property
     def outage_left_s(self) -> float:
@@ -75,6 +81,8 @@ class Conditions:
         """Make the weather that `control` asks for."""
         if control.outage_s is not None:
             self._outage_until_s = self._clock.monotonic_s() + control.outage_s
+        if control.script is not None:
+            self.playbook.take(control.script)
         for name in ("outage_mode", "latency_ms", "webhook_delay_ms", "webhook_double_percent", "webhook_shuffle"):
             value = getattr(control, name)
             if value is not None:
@@ -100,4 +108,5 @@ class Conditions:
             webhook_shuffle=self.webhook_shuffle,
             webhooks_pending=webhooks_pending,
             webhooks_abandoned=webhooks_abandoned,
+            script=self.playbook.view(),
         )

@@ -26,12 +26,12 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
 ATTEMPTS_MAX = 100
 
-Post = Callable[[bytes], Awaitable[bool]]
+Post = Callable[[bytes, int], Awaitable[bool]]
 log = get_logger(__name__)
 
 
 class Courier:
-    """The loop between the queue and `post`, which sends one body and says whether it was taken."""
+    """The loop between the queue and `post`, which sends one body, signed so long ago, and says whether it was taken."""
 
     def __init__(self, database: Database, post: Post, conditions: Conditions, clock: Clock) -> None:
         self._database = database
@@ -39,6 +39,19 @@ class Courier:
         self._conditions = conditions
         self._clock = clock
         self._awake = asyncio.Event()
+        self._expected: dict[str, asyncio.Event] = {}
+
+    def expect(self, event_id: str) -> None:
+        """Somebody will ask for the first try of this one; called before it is queued, from any thread."""
+        self._expected[event_id] = asyncio.Event()
+
+    async def tried(self, event_id: str, timeout_s: float) -> None:
+        """Return when an expected webhook was tried for the first time, or after `timeout_s`."""
+        if (tried := self._expected.get(event_id)) is not None:
+            self.wake()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(tried.wait(), timeout_s)
+            self._expected.pop(event_id, None)
 
     def wake(self) -> None:
         """Something may be due."""
@@ -63,9 +76,12 @@ class Courier:
         now_ms = store.unix_ms(self._clock.now())
         due = await self._database.read(lambda db: store.list_due_deliveries(db, now_ms, BATCH_MAX))
         if due:
-            taken = await asyncio.gather(*(self._post(delivery.body) for delivery in due))
+            taken = await asyncio.gather(*(self._post(delivery.body, delivery.signed_ago_s) for delivery in due))
             now_ms = store.unix_ms(self._clock.now())
             await self._database.write(lambda db: _settle(db, due, taken, now_ms))
+            for delivery in due:
+                if (tried := self._expected.pop(delivery.event_id, None)) is not None:
+                    tried.set()
         return len(due)
 
     async def _rest(self) -> None:

@@ -12,10 +12,11 @@ import asyncio
 import fcntl
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from tradewind.chassis.errors import Unavailable
@@ -51,8 +52,10 @@ class _Write:
 class Database:
     """The open file. Make it inside a running event loop; `close` it when nothing more will be written."""
 
-    def __init__(self, folder: Path, schema: str, schema_version: int) -> None:
-        """Open or create the file in `folder`.
+    def __init__(
+        self, folder: Path, schema: str, schema_version: int, upgrades: Mapping[int, str] = MappingProxyType({})
+    ) -> None:
+        """Open or create the file in `folder`; `upgrades` has the SQL that brings an older version to the next.
 
         Raises:
             StateError: the folder cannot be written, another process uses it, or the file is of another version.
@@ -70,7 +73,7 @@ class Database:
         path = folder / "psp.sqlite3"
         try:
             self._writer = _connect(path)
-            _prepare(self._writer, schema, schema_version)
+            _prepare(self._writer, schema, schema_version, upgrades)
             self._reader = _connect(path)
             self._reader.execute("PRAGMA query_only = ON")
         except sqlite3.Error as exc:
@@ -184,10 +187,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, schema: str, version: int) -> None:
-    found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found == version:
+def _prepare(connection: sqlite3.Connection, schema: str, version: int, upgrades: Mapping[int, str]) -> None:
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if found == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
         return
-    if found != 0:
+    while found in upgrades:
+        connection.executescript(f"BEGIN IMMEDIATE; {upgrades[found]} PRAGMA user_version = {found + 1}; COMMIT;")
+        found += 1
+    if found != version:
         raise sqlite3.DatabaseError(f"schema version {found}, this sandbox needs {version}: use a new folder")
-    connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")

@@ -46,8 +46,16 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     challenge_token: str | None = None
 
 
+class RefundStatus(StrEnum):
+    """Where a refund stands. Only one that succeeded is in its charge's `refunded_minor`; a pending one sets aside."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
-    """Money given back of one charge."""
+    """Money given back of one charge. A pending one becomes `ends_as` at `ends_at`."""
 
     id: str
     charge_id: str
@@ -55,6 +63,9 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: int
     currency: str
     created_at: datetime
+    status: RefundStatus = RefundStatus.SUCCEEDED
+    ends_as: RefundStatus | None = None
+    ends_at: datetime | None = None
 
 
 def decline(charge: Charge, failure_code: str) -> Charge:
@@ -119,13 +130,18 @@ def cancel(charge: Charge) -> Charge:
     return replace(charge, status=Status.CANCELLED)
 
 
-def give_back(charge: Charge, amount_minor: int) -> Charge:
-    """The charge after a refund of `amount_minor`.
+def check_refund(charge: Charge, amount_minor: int, pending_minor: int) -> None:
+    """Refuse to give back more than is left beside what other refunds, `pending_minor`, have set aside.
 
     Raises:
         Conflict: `refund_exceeds_captured`.
     """
-    left_minor = charge.captured_minor - charge.refunded_minor
+    left_minor = charge.captured_minor - charge.refunded_minor - pending_minor
     if amount_minor > left_minor:
         raise Conflict("refund_exceeds_captured", f"Only {left_minor} of the charge is left to refund.")
+
+
+def give_back(charge: Charge, amount_minor: int) -> Charge:
+    """The charge after a refund of `amount_minor` succeeded. Raises as `check_refund`."""
+    check_refund(charge, amount_minor, 0)
     return replace(charge, refunded_minor=charge.refunded_minor + amount_minor)

@@ -35,19 +35,19 @@ class WebhookPost:
         self._threads = ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="sandbox-webhook")
         self._kept = threading.local()
 
-    async def __call__(self, body: bytes) -> bool:
-        """Post `body`, signed now; True when the answer was a 2xx."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._post, body)
+    async def __call__(self, body: bytes, signed_ago_s: int) -> bool:
+        """Post `body`, signed as of `signed_ago_s` ago; True when the answer was a 2xx."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._post, body, signed_ago_s)
 
     def close(self) -> None:
         """Wait for what is under way, at most TIMEOUT_S per step of a request."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _post(self, body: bytes) -> bool:
+    def _post(self, body: bytes, signed_ago_s: int) -> bool:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "tradewind-sandbox",
-            SIGNATURE_HEADER: sign(self._secret, body, int(self._clock.now().timestamp())),
+            SIGNATURE_HEADER: sign(self._secret, body, int(self._clock.now().timestamp()) - signed_ago_s),
         }
         connection = self._connection()
         try:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 RESET_EXTENSION = "tradewind.reset"
 SILENCE_S = 30.0
+ARRIVES_S = 0.05
 
 
 class Reset(Response):
@@ -20,6 +21,21 @@ class Reset(Response):
         reset: Callable[[], None] = scope["extensions"][RESET_EXTENSION]
         reset()
         await _disconnected(receive)
+
+
+class Cut(Reset):
+    """Promises a whole body, sends half of it, and closes the connection with a TCP reset."""
+
+    def __init__(self, body: bytes, status: int, media_type: str) -> None:
+        super().__init__(body, status, media_type=media_type)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half, then reset."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        half = bytes(self.body)[: len(self.body) // 2]
+        await send({"type": "http.response.body", "body": half, "more_body": True})
+        await asyncio.sleep(ARRIVES_S)  # a reset takes back what is still in the buffer
+        await super().__call__(scope, receive, send)
 
 
 class Silence(Reset):

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from tradewind.chassis.settings import Secret, Setting, Settings, SettingsError, load
+from tradewind.sandbox.script import read_script
 
 SECRET_LENGTH_MIN = 16
 
@@ -34,6 +35,7 @@ class SandboxSettings(Settings, frozen=True, kw_only=True):
     webhook_delay_ms: Annotated[int, Meta(ge=0, le=600_000), Setting("How late a webhook sets out.")] = 0
     webhook_double_percent: Annotated[int, Meta(ge=0, le=100), Setting("Share of webhooks sent twice.")] = 5
     webhook_shuffle: Annotated[bool, Setting("Whether webhooks that are close in time overtake each other.")] = False
+    script: Annotated[str, Setting("Rules of what goes wrong, JSON; docs/reference/sandbox.md lists them.")] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL")
     ] = "info"
@@ -63,6 +65,10 @@ def read_settings(environ: Mapping[str, str]) -> SandboxSettings:
     for name, url in (("WEBHOOK_URL", settings.webhook_url), ("PUBLIC_URL", settings.public_url)):
         if url and not _is_http(url):
             faults.append(f"PSP_SANDBOX_{name}: not an http:// or https:// address")
+    try:
+        read_script(settings.script)
+    except ValueError as exc:
+        faults.append(f"PSP_SANDBOX_SCRIPT: {exc}")
     if faults:
         raise SettingsError(faults)
     return settings

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from tradewind.sandbox.domain import Charge, Refund, Status
+from tradewind.sandbox.domain import Charge, Refund, RefundStatus, Status
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # The one writer gives out `seq`, so its order is that of the commits: who goes on from a cursor misses nothing.
 SCHEMA = """
 CREATE TABLE charge (
@@ -41,8 +41,12 @@ CREATE TABLE refund (
     reference TEXT NOT NULL,
     amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
     currency TEXT NOT NULL,
-    created_at_ms INTEGER NOT NULL
+    created_at_ms INTEGER NOT NULL,
+    status TEXT NOT NULL DEFAULT 'succeeded',
+    ends_as TEXT,
+    ends_at_ms INTEGER
 );
+CREATE INDEX refund_pending ON refund (ends_at_ms) WHERE status = 'pending';
 CREATE INDEX refund_charge ON refund (charge_id, seq);
 CREATE INDEX refund_reference ON refund (reference, seq);
 CREATE TABLE answer (
@@ -61,16 +65,31 @@ CREATE TABLE delivery (
     body BLOB NOT NULL,
     due_at_ms INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    abandoned INTEGER NOT NULL DEFAULT 0
+    abandoned INTEGER NOT NULL DEFAULT 0,
+    signed_ago_s INTEGER NOT NULL DEFAULT 0,
+    held_for TEXT
 );
 CREATE INDEX delivery_due ON delivery (due_at_ms, seq) WHERE abandoned = 0;
 """
+UPGRADES = {
+    1: """
+ALTER TABLE refund ADD COLUMN status TEXT NOT NULL DEFAULT 'succeeded';
+ALTER TABLE refund ADD COLUMN ends_as TEXT;
+ALTER TABLE refund ADD COLUMN ends_at_ms INTEGER;
+CREATE INDEX refund_pending ON refund (ends_at_ms) WHERE status = 'pending';
+ALTER TABLE delivery ADD COLUMN signed_ago_s INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN held_for TEXT;
+"""
+}
+"""What brings a file of that version to the next."""
 
 _SELECT_CHARGE = (
     "SELECT id, idempotency_key, reference, payment_method, amount_minor, captured_minor, refunded_minor, currency,"
     " capture, status, failure_code, challenge_token, metadata, created_at_ms FROM charge"
 )
-_SELECT_REFUND = "SELECT id, charge_id, reference, amount_minor, currency, created_at_ms FROM refund"
+_SELECT_REFUND = (
+    "SELECT id, charge_id, reference, amount_minor, currency, created_at_ms, status, ends_as, ends_at_ms FROM refund"
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -83,12 +102,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A webhook on its way; `attempts` failed so far."""
+    """A webhook on its way; `attempts` failed so far, and it is signed as if that were `signed_ago_s` ago."""
 
     seq: int
     event_id: str
     body: bytes
     attempts: int
+    signed_ago_s: int
 
 
 def unix_ms(at: datetime) -> int:
@@ -154,8 +174,8 @@ def list_charges(
 def insert_refund(db: sqlite3.Connection, refund: Refund) -> None:
     """Store a new refund."""
     db.execute(
-        "INSERT INTO refund (id, charge_id, reference, amount_minor, currency, created_at_ms)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO refund (id, charge_id, reference, amount_minor, currency, created_at_ms, status, ends_as, ends_at_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             refund.id,
             refund.charge_id,
@@ -163,6 +183,9 @@ def insert_refund(db: sqlite3.Connection, refund: Refund) -> None:
             refund.amount_minor,
             refund.currency,
             unix_ms(refund.created_at),
+            refund.status.value,
+            None if refund.ends_as is None else refund.ends_as.value,
+            None if refund.ends_at is None else unix_ms(refund.ends_at),
         ),
     )
 
@@ -178,6 +201,29 @@ def list_refunds(
     return [_refund(row) for row in _page(db, _SELECT_REFUND, filters, seq, limit)]
 
 
+def end_refund(db: sqlite3.Connection, refund_id: str, status: RefundStatus) -> None:
+    """A pending refund succeeded or failed."""
+    db.execute("UPDATE refund SET status = ?, ends_at_ms = NULL WHERE id = ?", (status.value, refund_id))
+
+
+def pending_minor(db: sqlite3.Connection, charge_id: str) -> int:
+    """What pending refunds of a charge have set aside."""
+    sql = "SELECT coalesce(sum(amount_minor), 0) FROM refund WHERE charge_id = ? AND status = 'pending'"
+    return int(db.execute(sql, (charge_id,)).fetchone()[0])
+
+
+def list_ending_refunds(db: sqlite3.Connection, now_ms: int, limit: int) -> list[Refund]:
+    """Up to `limit` pending refunds whose time has come."""
+    sql = _SELECT_REFUND + " WHERE status = 'pending' AND ends_at_ms <= ? ORDER BY ends_at_ms LIMIT ?"
+    return [_refund(row) for row in db.execute(sql, (now_ms, limit))]
+
+
+def find_next_ending_ms(db: sqlite3.Connection) -> int | None:
+    """When the next pending refund ends."""
+    row = db.execute("SELECT min(ends_at_ms) FROM refund WHERE status = 'pending'").fetchone()
+    return None if row[0] is None else int(row[0])
+
+
 def list_balances(db: sqlite3.Connection) -> list[tuple[str, int, int, int, int]]:
     """Rows of (currency, charges that succeeded, refunds, captured, refunded), by currency. Reads every charge."""
     return db.execute(
@@ -185,7 +231,7 @@ def list_balances(db: sqlite3.Connection) -> list[tuple[str, int, int, int, int]
         " FROM (SELECT currency, count(*) FILTER (WHERE status = 'succeeded') AS charges,"
         "       sum(captured_minor) AS captured_minor, sum(refunded_minor) AS refunded_minor"
         "       FROM charge GROUP BY currency) AS c"
-        " LEFT JOIN (SELECT currency, count(*) AS refunds FROM refund GROUP BY currency) AS r USING (currency)"
+        " LEFT JOIN (SELECT currency, count(*) AS refunds FROM refund WHERE status = 'succeeded' GROUP BY currency) AS r USING (currency)"
         " ORDER BY c.currency"
     ).fetchall()
 
@@ -209,15 +255,33 @@ def next_attempt(db: sqlite3.Connection, key: str) -> int:
     return int(db.execute("SELECT count FROM attempt WHERE idempotency_key = ?", (key,)).fetchone()[0])
 
 
-def insert_delivery(db: sqlite3.Connection, event_id: str, body: bytes, due_at_ms: int) -> None:
-    """Queue a webhook."""
-    db.execute("INSERT INTO delivery (event_id, body, due_at_ms) VALUES (?, ?, ?)", (event_id, body, due_at_ms))
+def insert_delivery(
+    db: sqlite3.Connection,
+    event_id: str,
+    body: bytes,
+    due_at_ms: int,
+    *,
+    signed_ago_s: int = 0,
+    held_for: str | None = None,
+) -> None:
+    """Queue a webhook; one that is `held_for` a reference is due sooner when the next about it leaves."""
+    db.execute(
+        "INSERT INTO delivery (event_id, body, due_at_ms, signed_ago_s, held_for) VALUES (?, ?, ?, ?, ?)",
+        (event_id, body, due_at_ms, signed_ago_s, held_for),
+    )
+
+
+def release_held(db: sqlite3.Connection, reference: str, due_at_ms: int) -> None:
+    """Webhooks about `reference` that waited to be overtaken are due then."""
+    db.execute(
+        "UPDATE delivery SET due_at_ms = min(due_at_ms, ?), held_for = NULL WHERE held_for = ?", (due_at_ms, reference)
+    )
 
 
 def list_due_deliveries(db: sqlite3.Connection, now_ms: int, limit: int) -> list[Delivery]:
     """Up to `limit` webhooks that are due, the longest due first."""
     rows = db.execute(
-        "SELECT seq, event_id, body, attempts FROM delivery WHERE abandoned = 0 AND due_at_ms <= ?"
+        "SELECT seq, event_id, body, attempts, signed_ago_s FROM delivery WHERE abandoned = 0 AND due_at_ms <= ?"
         " ORDER BY due_at_ms, seq LIMIT ?",
         (now_ms, limit),
     )
@@ -297,4 +361,7 @@ def _refund(row: tuple[Any, ...]) -> Refund:
         amount_minor=row[3],
         currency=row[4],
         created_at=from_unix_ms(row[5]),
+        status=RefundStatus(row[6]),
+        ends_as=None if row[7] is None else RefundStatus(row[7]),
+        ends_at=None if row[8] is None else from_unix_ms(row[8]),
     )

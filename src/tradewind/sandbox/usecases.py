@@ -1,4 +1,7 @@
-"""What the provider can do. A change is one job of the writer: load, decide, save, queue webhook, keep answer."""
+"""What the provider can do with charges. A change is one job of the writer: load, decide, save, queue webhook, keep answer.
+
+A rule of the script may twist what is done here (`rule`); what is told of it, and whether, is `staging`'s.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,19 @@ import hashlib
 import secrets
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
-from tradewind.chassis.clock import Clock
 from tradewind.chassis.errors import Conflict, Invalid, NotFound
-from tradewind.chassis.ids import new_id
-from tradewind.sandbox import domain, store
-from tradewind.sandbox.conditions import Conditions, ConditionsView, Control
-from tradewind.sandbox.courier import Courier
-from tradewind.sandbox.database import Database
-from tradewind.sandbox.domain import Charge, Refund, Status
-from tradewind.sandbox.methods import METHODS, WELL, Fault, Reply, Script, script
+from tradewind.sandbox import announcing, domain, script, store
+from tradewind.sandbox.announcing import now, sandbox_id
+from tradewind.sandbox.conditions import ConditionsView, Control
+from tradewind.sandbox.domain import Charge, Status
+from tradewind.sandbox.methods import METHODS, WELL, Fault, Reply, Script
+from tradewind.sandbox.methods import script as script_of
+from tradewind.sandbox.parts import Parts, latency
+from tradewind.sandbox.script import AnyRule
 from tradewind.sandbox.store import Answer
 from tradewind.sandbox.wire import (
     Balance,
@@ -28,29 +30,14 @@ from tradewind.sandbox.wire import (
     CreateCharge,
     CreateRefund,
     CurrencyBalance,
-    Event,
-    EventData,
     Page,
-    RefundView,
     charge_view,
     decline_body,
-    error_body,
     refund_view,
 )
 
+DOUBLE = "~2"
 CHALLENGE_TOKEN_BYTES = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the use cases work with. `courier` is None when no webhook address is set: then no webhook is queued."""
-
-    database: Database
-    clock: Clock
-    conditions: Conditions
-    courier: Courier | None
-    seed: int
-    public_url: str
 
 
 async def create_charge(parts: Parts, key: str, request: CreateCharge) -> tuple[Reply, Answer | None]:
@@ -63,17 +50,46 @@ async def create_charge(parts: Parts, key: str, request: CreateCharge) -> tuple[
     method = METHODS.get(request.payment_method)
     if method is None:
         raise Invalid("payment_method_unknown", "No such payment method.", status=400)
-    await _latency(parts)
+    await latency(parts)
     play = WELL if method.fault is Fault.NONE else await _script_of_attempt(parts, key, request, method.fault)
     if not play.stores:
         return play.reply, None
-    answer = await _write_once(parts, key, ("charge", request), lambda db: _place_charge(parts, db, key, request))
+    answer = await write_once(parts, key, ("charge", request), lambda db: _place_charge(parts, db, key, request))
     return play.reply, answer
 
 
-async def capture_charge(parts: Parts, charge_id: str, amount_minor: int | None) -> Answer:
+async def create_charge_by_rule(parts: Parts, key: str, request: CreateCharge, rule: AnyRule) -> Answer:
+    """Charge as `rule` says, whatever the payment method does otherwise. Raises as `create_charge`."""
+    if request.payment_method not in METHODS:
+        raise Invalid("payment_method_unknown", "No such payment method.", status=400)
+    await latency(parts)
+    twisted = _twisted(request, rule)
+
+    def act(db: sqlite3.Connection) -> Answer:
+        answer = _place_charge(parts, db, key, twisted)
+        if isinstance(rule, script.Double):
+            _place_charge(parts, db, key + DOUBLE, twisted)
+        return answer
+
+    return await write_once(parts, key, ("charge", request), act)
+
+
+async def reference_of(parts: Parts, charge_id: str) -> str:
+    """The reference of a charge; empty when there is no such charge."""
+    charge = await parts.database.read(lambda db: store.find_charge(db, charge_id))
+    return charge.reference if charge else ""
+
+
+async def capture_charge(parts: Parts, charge_id: str, amount_minor: int | None, rule: AnyRule | None = None) -> Answer:
     """Take what an authorized charge holds. Raises NotFound, and what `domain.capture` raises."""
-    return await _move(parts, charge_id, lambda charge: domain.capture(charge, amount_minor))
+
+    def decide(charge: Charge) -> Charge:
+        wanted_minor = charge.amount_minor if amount_minor is None else amount_minor
+        if isinstance(rule, script.WrongAmount) and rule.where == "books":
+            wanted_minor = max(1, wanted_minor + rule.by_minor)
+        return domain.capture(charge, wanted_minor)
+
+    return await _move(parts, charge_id, decide)
 
 
 async def confirm_charge(parts: Parts, charge_id: str) -> Answer:
@@ -84,17 +100,6 @@ async def confirm_charge(parts: Parts, charge_id: str) -> Answer:
 async def cancel_charge(parts: Parts, charge_id: str) -> Answer:
     """Let go of a charge that took no money. Raises NotFound, and what `domain.cancel` raises."""
     return await _move(parts, charge_id, domain.cancel)
-
-
-async def create_refund(parts: Parts, key: str, request: CreateRefund) -> Answer:
-    """Give money back, at most once per `key`. A refusal is remembered like a refund.
-
-    Raises:
-        NotFound: `charge_not_found`.
-        Conflict: `idempotency_key_reused`.
-    """
-    await _latency(parts)
-    return await _write_once(parts, key, ("refund", request), lambda db: _place_refund(parts, db, request))
 
 
 async def get_challenge(parts: Parts, charge_id: str, token: str) -> Charge:
@@ -112,13 +117,13 @@ async def answer_challenge(parts: Parts, charge_id: str, token: str, *, approved
         return after
 
     charge = await parts.database.write(job)
-    _wake_courier(parts)
+    await announcing.depart(parts, charge.reference)
     return charge
 
 
 async def get_charge(parts: Parts, charge_id: str) -> ChargeView:
     """A charge as it is now. Raises NotFound."""
-    charge = await parts.database.read(lambda db: _charge(db, charge_id))
+    charge = await parts.database.read(lambda db: get_stored_charge(db, charge_id))
     return charge_view(charge, parts.public_url)
 
 
@@ -171,27 +176,26 @@ async def get_balance(parts: Parts) -> Balance:
 async def change_conditions(parts: Parts, control: Control) -> ConditionsView:
     """Make weather, and say what it is."""
     parts.conditions.change(control)
-    _wake_courier(parts)
+    if parts.courier is not None:
+        parts.courier.wake()
     pending, abandoned = await parts.database.read(store.count_deliveries)
     return parts.conditions.view(webhooks_pending=pending, webhooks_abandoned=abandoned)
-
-
-async def _latency(parts: Parts) -> None:
-    if parts.conditions.latency_ms:
-        await asyncio.sleep(parts.conditions.latency_ms / 1000)
 
 
 async def _script_of_attempt(parts: Parts, key: str, request: CreateCharge, fault: Fault) -> Script:
     """Count the attempt, durably, and wait as long as its script says; not when the answer is there already."""
     attempt = await parts.database.write(lambda db: store.next_attempt(db, key))
-    play = script(fault, seed=parts.seed, reference=request.reference, attempt=attempt)
+    play = script_of(fault, seed=parts.seed, reference=request.reference, attempt=attempt)
     if play.wait_s and await parts.database.read(lambda db: store.find_answer(db, key)) is None:
         await asyncio.sleep(play.wait_s)
     return play
 
 
-async def _write_once(
-    parts: Parts, key: str, request: tuple[str, msgspec.Struct], act: Callable[[sqlite3.Connection], Answer]
+async def write_once(
+    parts: Parts,
+    key: str,
+    request: tuple[str, CreateCharge | CreateRefund],
+    act: Callable[[sqlite3.Connection], Answer],
 ) -> Answer:
     """Run `act` unless `key` has an answer. A duplicate waits for the first because there is one writer."""
     fingerprint = hashlib.sha256(msgspec.json.encode(request, order="deterministic")).digest()
@@ -208,14 +212,27 @@ async def _write_once(
         return answer
 
     answer = await parts.database.write(job)
-    _wake_courier(parts)
+    await announcing.depart(parts, request[1].reference)
     return answer
+
+
+def _twisted(request: CreateCharge, rule: AnyRule) -> CreateCharge:
+    """What the books get instead of `request`."""
+    match rule:
+        case script.WrongAmount(where="books"):
+            return replace(request, amount_minor=max(1, request.amount_minor + rule.by_minor))
+        case script.WrongCurrency(where="books"):
+            return replace(request, currency=rule.currency)
+        case script.WrongReference(where="books"):
+            return replace(request, reference=rule.says)
+        case _:
+            return request
 
 
 def _place_charge(parts: Parts, db: sqlite3.Connection, key: str, request: CreateCharge) -> Answer:
     method = METHODS[request.payment_method]
     charge = Charge(
-        id=_new_id("ch"),
+        id=sandbox_id("ch"),
         idempotency_key=key,
         reference=request.reference,
         payment_method=request.payment_method,
@@ -223,7 +240,7 @@ def _place_charge(parts: Parts, db: sqlite3.Connection, key: str, request: Creat
         currency=request.currency,
         capture=request.capture,
         metadata=request.metadata,
-        created_at=_now(parts),
+        created_at=now(parts),
     )
     if method.failure_code:
         charge = domain.decline(charge, method.failure_code)
@@ -236,38 +253,19 @@ def _place_charge(parts: Parts, db: sqlite3.Connection, key: str, request: Creat
     return _answer(view, 201)
 
 
-def _place_refund(parts: Parts, db: sqlite3.Connection, request: CreateRefund) -> Answer:
-    charge = _charge(db, request.charge_id)
-    try:
-        charge = domain.give_back(charge, request.amount_minor)
-    except Conflict as refusal:
-        return Answer(refusal.status, msgspec.json.encode(error_body(refusal)))
-    refund = Refund(
-        id=_new_id("re"),
-        charge_id=charge.id,
-        reference=request.reference,
-        amount_minor=request.amount_minor,
-        currency=charge.currency,
-        created_at=_now(parts),
-    )
-    store.update_charge(db, charge)
-    store.insert_refund(db, refund)
-    view = refund_view(refund)
-    _announce(parts, db, "refund.succeeded", view)
-    return Answer(201, msgspec.json.encode(view))
-
-
 async def _move(parts: Parts, charge_id: str, decide: Callable[[Charge], Charge]) -> Answer:
     """Load a charge, apply `decide`, save what it changed."""
-    await _latency(parts)
+    await latency(parts)
+    references: list[str] = []
 
     def job(db: sqlite3.Connection) -> Answer:
-        before = _charge(db, charge_id)
+        before = get_stored_charge(db, charge_id)
         after = decide(before)
+        references.append(after.reference)
         return _answer(_save_move(parts, db, before, after), 200)
 
     answer = await parts.database.write(job)
-    _wake_courier(parts)
+    await announcing.depart(parts, references[0])
     return answer
 
 
@@ -287,27 +285,12 @@ def _answer(view: ChargeView, status: int) -> Answer:
 
 def _announce_charge(parts: Parts, db: sqlite3.Connection, charge: Charge) -> ChargeView:
     view = charge_view(charge, parts.public_url)
-    _announce(parts, db, f"charge.{view.status}", view)
+    announcing.announce(parts, db, f"charge.{view.status}", view, charge.reference)
     return view
 
 
-def _announce(parts: Parts, db: sqlite3.Connection, event_type: str, view: ChargeView | RefundView) -> None:
-    """Queue the webhook in the transaction of the change it tells of, as many copies as the weather sends."""
-    if parts.courier is None:
-        return
-    now = _now(parts)
-    event = Event(id=_new_id("evt"), type=event_type, created_at=now, data=EventData(view))
-    body = msgspec.json.encode(event)
-    for departure_ms in parts.conditions.webhook_departures_ms(event_type, view.reference):
-        store.insert_delivery(db, event.id, body, store.unix_ms(now) + departure_ms)
-
-
-def _wake_courier(parts: Parts) -> None:
-    if parts.courier is not None:
-        parts.courier.wake()
-
-
-def _charge(db: sqlite3.Connection, charge_id: str) -> Charge:
+def get_stored_charge(db: sqlite3.Connection, charge_id: str) -> Charge:
+    """A charge, inside a job. Raises NotFound: `charge_not_found`."""
     charge = store.find_charge(db, charge_id)
     if charge is None:
         raise NotFound("charge_not_found", "No such charge.")
@@ -315,17 +298,8 @@ def _charge(db: sqlite3.Connection, charge_id: str) -> Charge:
 
 
 def _challenged(db: sqlite3.Connection, charge_id: str, token: str) -> Charge:
-    charge = _charge(db, charge_id)
+    charge = get_stored_charge(db, charge_id)
     expected = charge.challenge_token or ""
     if not expected or not secrets.compare_digest(expected.encode(), token.encode()):
         raise NotFound("charge_not_found", "No such charge.")
     return charge
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{new_id().replace('-', '')}"
-
-
-def _now(parts: Parts) -> datetime:
-    """The time as it is stored, in whole milliseconds, so that the first answer and a later GET agree."""
-    return store.from_unix_ms(store.unix_ms(parts.clock.now()))

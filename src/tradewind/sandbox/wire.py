@@ -74,7 +74,7 @@ class RefundView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     charge_id: str
-    status: Literal["succeeded"] = "succeeded"
+    status: Literal["pending", "succeeded", "failed"] = "succeeded"
     amount_minor: int
     currency: str
     reference: str
@@ -166,6 +166,7 @@ def refund_view(refund: Refund) -> RefundView:
         charge_id=refund.charge_id,
         amount_minor=refund.amount_minor,
         currency=refund.currency,
+        status=refund.status.value,
         reference=refund.reference,
         created_at=refund.created_at,
     )
