@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tradewind.mesh.identity import room_token
 from tradewind.stack.administrator import DEFAULT_EMAIL, administrator, remember
+from tradewind.stack.detours import ENGINES as DETOURABLE
+from tradewind.stack.detours import Detours
 from tradewind.stack.errors import StackError
 from tradewind.stack.room_environment import Addresses, Surroundings
 from tradewind.stack.settings import read_settings
@@ -74,6 +77,19 @@ def test_a_room_gets_its_own_database_and_identity(tmp_path: Path) -> None:
     assert environment["ORDER_MANAGEMENT_PORT"] == "40002"
     assert environment["ORDER_INSTANCE"] == "order-1"
     assert environment["TRADEWIND_ENV"] == "dev"
+
+
+def test_a_detour_leads_one_room_around(tmp_path: Path) -> None:
+    around = surroundings(tmp_path)
+    plain = around.of_room("payment", "payment-1", 1, 2)
+    ways = {f"payment/{what}": f"127.0.0.1:{9000 + n}" for n, what in enumerate(DETOURABLE)}
+    around = replace(around, addresses=replace(around.addresses, detours=Detours(ways)))
+    environment = around.of_room("payment", "payment-1", 1, 2)
+    changed = {name for name in plain if environment[name] != plain[name]}
+    by_room = {"PAYMENT_DATABASE_URL", "BUS_URL", "VALKEY_URL", "MESH_URL", "REGISTRY_URL", "PAYMENT_SANDBOX_URL"}
+    assert changed == by_room
+    assert all("127.0.0.1:900" in environment[name] for name in changed)
+    assert around.of_room("order", "order-1", 1, 2)["BUS_URL"] == plain["BUS_URL"]
 
 
 def test_the_callers_variables_reach_only_their_room(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tradewind.chassis.cache import Cache
 from tradewind.chassis.client import MeshClient
-from tradewind.chassis.clock import Clock, SystemClock
+from tradewind.chassis.clock import Clock, SkewedClock, SystemClock
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.instance import instance_name
 from tradewind.chassis.metrics import Metrics
@@ -54,6 +55,7 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
     """
     service = f"{room}-service"
     instance = instance_name(settings.instance, room)
+    clock = SkewedClock(Path(settings.clock_skew_file)) if settings.clock_skew_file else SystemClock()
     metrics = Metrics(service=service, instance=instance)
     async with contextlib.AsyncExitStack() as stack:
         database = transport = None
@@ -74,17 +76,17 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
         stack.push_async_callback(cache.close)
         mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics)
         stack.push_async_callback(mesh.close)
-        verifier = TokenVerifier(settings.jwks_url)
+        verifier = TokenVerifier(settings.jwks_url, clock=clock)
         stack.push_async_callback(verifier.close)
         yield Foundation(
             service=service,
             instance=instance,
-            clock=SystemClock(),
+            clock=clock,
             metrics=metrics,
             verifier=verifier,
             cache=cache,
             mesh=mesh,
-            outbox=Outbox(service),
+            outbox=Outbox(service, clock=clock),
             transport=transport,
             optional_database=database,
         )

@@ -89,6 +89,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     environment: Annotated[Literal["dev", "prod"], Setting("dev allows the sandbox provider.", env="TRADEWIND_ENV")] = (
         "prod"
     )
+    clock_skew_file: Annotated[
+        str, Setting("File with the seconds by which this process's clock is to be wrong; for fault runs, dev only.")
+    ] = ""
     bus_url: Annotated[Secret | None, Setting("Event bus: a PostgreSQL connection string.", env="BUS_URL")] = None
     valkey_url: Annotated[
         Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")
@@ -109,6 +112,12 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     trace_ratio: Annotated[Share, Setting("Share of new traces that are sampled.", env="OTEL_TRACES_SAMPLER_ARG")] = (
         0.01
     )
+
+    def __post_init__(self) -> None:
+        if self.clock_skew_file and self.environment != "dev":
+            raise SettingsError(
+                [f"{self.PREFIX}CLOCK_SKEW_FILE: makes the clock wrong, and is refused unless TRADEWIND_ENV=dev"]
+            )
 
 
 class DatabaseServiceSettings(ServiceSettings, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Check every invariant across all databases."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),
+    "chaos": ("chaos", "Break a platform of its own under traffic, and prove that nothing was lost."),
     "render": ("render", "Print or write the deployment files: compose, Kubernetes, monitoring, Envoy."),
     "doctor": ("doctor", "What is missing on this machine, and the command that fixes it."),
 }

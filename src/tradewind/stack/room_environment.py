@@ -8,10 +8,12 @@ admin's DSN among them), do not reach it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tradewind.mesh.identity import room_token
+from tradewind.stack.detours import Detours
 from tradewind.stack.process import MARK
 from tradewind.stack.provision import RoomAccess, room_access, url_for
 from tradewind.stack.state import Secrets
@@ -35,6 +37,8 @@ class Addresses:
     egress_port: int
     envoy_admin_port: int
     sandbox_port: int
+    detours: Detours = field(default_factory=Detours)
+    """Where a process uses another address than these."""
 
     @property
     def edge_url(self) -> str:
@@ -84,16 +88,17 @@ class Surroundings:
         """Everything a process of `room` reads."""
         prefix = room.upper()
         at = self.addresses
+        way = partial(at.detours.url, room)
         inherited = self.inherited(room)
         inherited.pop(f"{prefix}_MIGRATE_DATABASE_URL", None)  # the owner's rights are for migrations only
         return {
             **self._defaults(room),
             **inherited,
             "TRADEWIND_ENV": "dev",
-            "BUS_URL": self.bus_url,
-            "VALKEY_URL": at.valkey_url,
-            "MESH_URL": f"http://127.0.0.1:{at.egress_port}",
-            "REGISTRY_URL": f"http://127.0.0.1:{at.control_port}",
+            "BUS_URL": way("bus", self.bus_url),
+            "VALKEY_URL": way("valkey", at.valkey_url),
+            "MESH_URL": way("mesh", f"http://127.0.0.1:{at.egress_port}"),
+            "REGISTRY_URL": way("registry", f"http://127.0.0.1:{at.control_port}"),
             "REGISTRY_TOKEN": room_token(self.secrets.get("platform"), room),
             "JWKS_URL": f"http://127.0.0.1:{at.gateway_port}/.well-known/jwks.json",
             f"{prefix}_HOST": "127.0.0.1",
@@ -128,7 +133,9 @@ class Surroundings:
         own = {name: value for name, value in self.environ.items() if name.startswith("PSP_SANDBOX_")}
         return {
             **self.inherited(),
-            "PSP_SANDBOX_WEBHOOK_URL": f"{self.addresses.edge_url}/v1/payments/webhooks/sandbox",
+            "PSP_SANDBOX_WEBHOOK_URL": self.addresses.detours.url(
+                "psp-sandbox", "webhooks", f"{self.addresses.edge_url}/v1/payments/webhooks/sandbox"
+            ),
             **own,
             "TRADEWIND_ENV": "dev",
             "PSP_SANDBOX_HOST": "127.0.0.1",
@@ -141,16 +148,17 @@ class Surroundings:
     def _defaults(self, room: str) -> dict[str, str]:
         """What only this room needs, unless the caller set it."""
         at = self.addresses
+        way = partial(at.detours.url, room)
         match room:
             case "payment":
                 particular = {
                     "PAYMENT_PROVIDER": "sandbox",
-                    "PAYMENT_SANDBOX_URL": f"http://127.0.0.1:{at.sandbox_port}",
+                    "PAYMENT_SANDBOX_URL": way("psp", f"http://127.0.0.1:{at.sandbox_port}"),
                     "PAYMENT_SANDBOX_API_KEY": self.secrets.get("sandbox_api_key"),
                     "PAYMENT_SANDBOX_WEBHOOK_SECRET": self.secrets.get("sandbox_webhook"),
                 }
             case "notification":
-                particular = {"NOTIFICATION_SMTP_URL": at.smtp_url}
+                particular = {"NOTIFICATION_SMTP_URL": way("smtp", at.smtp_url)}
             case "auth":
                 particular = {"AUTH_SIGNING_KEYS_FILE": str(self.signing_keys_file), **self.administrator}
             case _:
@@ -158,4 +166,4 @@ class Surroundings:
         replica = f"{room.upper()}_DATABASE_READ_URL"
         if url := self.environ.get(f"TRADEWIND_{replica}"):
             particular[replica] = url
-        return {f"{room.upper()}_DATABASE_URL": self.access(room).url, **particular}
+        return {f"{room.upper()}_DATABASE_URL": way("postgres", self.access(room).url), **particular}

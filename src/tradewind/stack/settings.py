@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tradewind.stack.detours import Detours, read_detours
 from tradewind.stack.errors import StackError
 from tradewind.stack.unit import MAX_INSTANCES
 
@@ -23,6 +24,7 @@ class StackSettings:
     postgres_url: str = ""
     valkey_url: str = ""
     smtp_url: str = ""
+    detours: Detours = field(default_factory=Detours)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -46,6 +48,7 @@ def read_settings(
         postgres_url=_url(environ, "TRADEWIND_POSTGRES_URL", "postgresql", "postgres"),
         valkey_url=_url(environ, "TRADEWIND_VALKEY_URL", "redis", "rediss", "valkey", "valkeys"),
         smtp_url=_url(environ, "TRADEWIND_SMTP_URL", "smtp", "smtps"),
+        detours=read_detours(environ),
         environ=dict(environ),
     )
 

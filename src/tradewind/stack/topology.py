@@ -65,6 +65,7 @@ class Topology:
             egress_port=free_port(),
             envoy_admin_port=free_port(),
             sandbox_port=free_port(),
+            detours=settings.detours,
         )
         self._around = Surroundings(
             environ=settings.environ,

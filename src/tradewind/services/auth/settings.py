@@ -32,6 +32,7 @@ class AuthSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     ] = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         faults: list[str] = []
         if self.hash_threads < 1 or self.hash_queue < 1:
             faults.append("AUTH_HASH_THREADS, AUTH_HASH_QUEUE: at least 1.")

@@ -69,6 +69,7 @@ class PaymentSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
         return [secret for secret in text.replace(",", " ").split() if secret]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.provider == "auto":
             force_setattr(self, "provider", "sandbox" if self.environment == "dev" else "stripe")
         if faults := list(self._sandbox_faults() if self.provider == "sandbox" else self._stripe_faults()):
