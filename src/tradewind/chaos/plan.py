@@ -26,7 +26,7 @@ T = TypeVar("T")
 SUPERVISOR = "supervisor"
 BACKEND = "postgres-backend"
 ENGINES = ("postgres", "valkey", "envoy", "psp-sandbox", "mailbox")
-TOPICS = ("order", "payment", "auth", "user")
+TOPICS = ("order", "payment", "auth")
 RECOVERY_S = 1.5
 """What a wave is assumed to need until all is well again; decides how many waves fit into the seconds."""
 PAIRED = 0.4

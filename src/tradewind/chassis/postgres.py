@@ -35,7 +35,9 @@ _AWAY = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    # A full disk, no memory, no connection left: the statement is right and succeeds later.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresIOError,
     asyncpg.ReadOnlySQLTransactionError,
     # What asyncpg says when the server's farewell reached an idle connection and has not been read to its end.
     asyncpg.InternalClientError,
