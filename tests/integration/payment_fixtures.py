@@ -284,13 +284,22 @@ async def open_till(
 ) -> AsyncIterator[Till]:
     """A till over a database and a provider. `working=False`: its jobs are not running, the test runs them itself."""
     settings = settings_for(access, sandbox, provider_concurrency=CONCURRENCY, **more)
+    async with opened(settings, working=working, wrap=wrap) as (app, parts, door):
+        yield Till(app, parts, sandbox, door, access)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: PaymentSettings, *, working: bool = True, wrap: Callable[[Provider], Provider] = lambda provider: provider
+) -> AsyncIterator[tuple[ASGIApp, Parts, Doorkeeper]]:
+    """The service's door and its parts, at work with the provider of the settings."""
     async with open_foundation("payment", settings) as foundation, _provider(settings, foundation) as provider:
         at_once = settings.capture == "automatic"
         async with at_work(foundation, wrap(provider), concurrency=CONCURRENCY, capture_at_once=at_once) as parts:
             door = Doorkeeper()
             app = build_asgi(api, parts, Doorman(door, foundation.database, foundation.metrics))
             async with _running(parts if working else None):
-                yield Till(app, parts, sandbox, door, access)
+                yield app, parts, door
 
 
 @contextlib.asynccontextmanager

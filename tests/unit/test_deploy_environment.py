@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 
 from tradewind.chassis.instance import MAX_LENGTH, instance_name
-from tradewind.chassis.settings import Secret, ServiceSettings, Setting, describe, load
+from tradewind.chassis.settings import Secret, ServiceSettings, Setting, SettingsError, describe, load
 from tradewind.deploy.containers import every_container, gateway, service
 from tradewind.deploy.environment import Adjustable, DeployError, Environment, room_environment, settings_answers
 from tradewind.deploy.secret_files import secret_names, write_secrets
@@ -36,6 +36,18 @@ def test_a_rooms_settings_load_from_its_containers_environment(room: str, secret
     settings = load(settings_class(room), environ)
     assert (settings.host, settings.port, settings.management_port) == ("0.0.0.0", 8000, 9000)
     assert settings.instance == "", "replicas share all of this, so each is named after its host"
+
+
+def test_production_takes_money_through_stripe(tmp_path: Path) -> None:
+    for name, content in {"stripe_api_key": "rk_live_1", "stripe_webhook_secret": "whsec_1"}.items():
+        (tmp_path / name).write_text(f"{content}\n")
+    write_secrets(tmp_path, secret_names(every_container(ROOMS)), ROOMS)
+    environ = as_set(room_environment("payment"), tmp_path)
+    assert environ["TRADEWIND_ENV"] == "prod"
+    with pytest.raises(SettingsError, match=r"^PAYMENT_STRIPE_RETURN_URL: missing[^\n]*$"):
+        load(settings_class("payment"), environ)
+    settings = load(settings_class("payment"), environ | {"PAYMENT_STRIPE_RETURN_URL": "https://shop.example.test/"})
+    assert getattr(settings, "provider", "") == "stripe"
 
 
 @pytest.mark.parametrize("room", ROOMS)

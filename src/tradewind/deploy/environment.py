@@ -83,6 +83,9 @@ _VALUES: Mapping[str, Value] = {
     "JWKS_URL": f"http://{GATEWAY}:{HTTP_PORT}/.well-known/jwks.json",
     "TRADEWIND_ADMIN_EMAIL": Adjustable(DEFAULT_EMAIL),
     "AUTH_SIGNING_KEYS_FILE": SecretPath("auth_signing_keys"),
+    "PAYMENT_PROVIDER": Adjustable("auto"),
+    "PAYMENT_STRIPE_REHEARSAL": Adjustable("false"),
+    "PAYMENT_STRIPE_RETURN_URL": Adjustable(""),
     "PAYMENT_SANDBOX_URL": f"http://{SANDBOX}:{HTTP_PORT}",
     "GATEWAY_ADVERTISE_HOST": "127.0.0.1",  # to its own Envoy, which runs in the same container
     "GATEWAY_CONTROL_PORT": str(CONTROL_PORT),
@@ -104,7 +107,9 @@ _SECRETS: Mapping[str, str] = {
     "VALKEY_URL": "valkey_url",
     "REGISTRY_TOKEN": "{room}_registry_token",
     "TRADEWIND_ADMIN_PASSWORD": "admin_password",
-    # The provider's two secrets are the same to both who share them.
+    "PAYMENT_STRIPE_API_KEY": "stripe_api_key",
+    "PAYMENT_STRIPE_WEBHOOK_SECRET": "stripe_webhook_secret",
+    # The stand-in's two secrets are the same to both who share them.
     "PAYMENT_SANDBOX_API_KEY": "psp_sandbox_api_key",
     "PAYMENT_SANDBOX_WEBHOOK_SECRET": "psp_sandbox_webhook_secret",
 }

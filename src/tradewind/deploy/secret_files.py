@@ -79,6 +79,9 @@ def _recipes(rooms: Iterable[str]) -> Mapping[str, Callable[[Look], str]]:
         "notification_smtp_url": lambda _: "smtp://mailpit:1025",
         "psp_sandbox_api_key": _random,
         "psp_sandbox_webhook_secret": _random,
+        # Only Stripe makes these. Without them payment-service starts in dev, and says what is missing elsewhere.
+        "stripe_api_key": _empty,
+        "stripe_webhook_secret": _empty,
     }
     for room in rooms:
         recipes |= _of_room(room)
@@ -102,6 +105,10 @@ def _of_room(room: str) -> dict[str, Callable[[Look], str]]:
 def _random(_: Look) -> str:
     """192 bits, in characters that need no escaping in a URL."""
     return secrets.token_urlsafe(24)
+
+
+def _empty(_: Look) -> str:
+    return ""
 
 
 def _signing_keys(_: Look) -> str:

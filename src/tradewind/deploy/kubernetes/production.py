@@ -98,6 +98,10 @@ def _example(name: str) -> str:
         return "rediss://:PASSWORD@valkey.example.com:6379/0"
     if name == "notification_smtp_url":
         return "smtp+starttls://USER:PASSWORD@smtp.example.com:587"
+    if name == "stripe_api_key":
+        return "rk_live_CHANGE-ME"
+    if name == "stripe_webhook_secret":
+        return "whsec_CHANGE-ME"
     if name == "bus_url":
         return "postgresql://bus:PASSWORD@postgres.example.com:5432/bus?sslmode=verify-full"
     if name.endswith("_database_url"):
