@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from tradewind.contracts import auth, order, payment
 from tradewind.contracts.money import Money
 from tradewind.services.notification import domain
 from tradewind.services.notification.store import Mail
-from tradewind.services.notification.templates import FOLDER, Templates
+from tradewind.services.notification.templates import FOLDER, Letter, Templates
 
 EUR = Money(3_999, "EUR")
 ORDER = {"order_id": "o", "number": "TW-1", "customer_id": "u"}
@@ -43,6 +46,13 @@ TOLD: list[tuple[Event, str, str]] = [
 ]
 
 
+def opened(letter: Letter) -> EmailMessage:
+    """What a mail program makes of it."""
+    assert letter.content.isascii(), "a server without 8BITMIME must take it"
+    assert b"\n" not in letter.content.replace(b"\r\n", b""), "lines end in CRLF"
+    return email.message_from_bytes(letter.content, policy=email.policy.default)
+
+
 @pytest.mark.parametrize(("event", "kind", "said"), TOLD, ids=[f"{type(e).__name__}-{k}" for e, k, _ in TOLD])
 def test_events_customers_hear_of(event: Event, kind: str, said: str) -> None:
     notice = domain.notice_of(event)
@@ -60,7 +70,10 @@ def test_every_kind_renders_as_a_mail(event: Event, kind: str, said: str) -> Non
         notification_id="n", message_id="<n@shop.example>", kind=kind, title=notice.title, body=notice.body,
         data=notice.data, email="a@example.test", name="Ada", attempts=1, created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
-    message = Templates().message(mail, "Shop <orders@shop.example>")
+    letter = Templates().letter(mail, "Shop <orders@shop.example>")
+    message = opened(letter)
+    assert (letter.sender, letter.recipient) == ("orders@shop.example", "a@example.test")
+    assert (message["From"], message["To"]) == ("Shop <orders@shop.example>", "Ada <a@example.test>")
     text = message.get_body(("plain",))
     assert text is not None
     assert "Ada" in text.get_content()
@@ -82,11 +95,29 @@ def test_markup_in_a_name_is_shown_not_obeyed() -> None:
         notification_id="n", message_id="<n@x>", kind="welcome", title="Hi", body="Hello <script>", data={},
         email="a@example.test", name="<b>Eve</b>\r\nBcc: all@example.test", attempts=1, created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
-    message = Templates().message(mail, "orders@shop.example")
+    message = opened(Templates().letter(mail, "orders@shop.example"))
     page = message.get_body(("html",))
     assert page is not None
     assert "<script>" not in page.get_content()
     assert message["Bcc"] is None
+
+
+def test_names_and_titles_of_any_script_arrive_as_they_were_written() -> None:
+    mail = Mail(
+        notification_id="n", message_id="<n@x>", kind="welcome", title="Willkommen, Jörg\r\nBcc: all@example.test",
+        body="Grüße, 你好. " * 100, data={}, email="j@example.test", name='Jörg "J" Müller', attempts=1,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    message = opened(Templates().letter(mail, "Lädchen <orders@shop.example>"))
+    assert message["To"].addresses[0].display_name == 'Jörg "J" Müller'
+    assert message["From"].addresses[0].display_name == "Lädchen"
+    assert message["Subject"] == "Willkommen, Jörg Bcc: all@example.test"
+    assert message["Bcc"] is None
+    assert {part.get_content_type() for part in message.iter_parts()} == {"text/plain", "text/html"}
+    for kind in ("plain", "html"):
+        body = message.get_body((kind,))
+        assert body is not None
+        assert "Grüße, 你好. Grüße" in body.get_content()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "migrate": ("migrate", "Apply database migrations."),
     "demo": ("demo", "Seed a catalogue and play customers through the public API."),
     "audit": ("audit", "Check every invariant across all databases."),
+    "dlq": ("dlq", "Dead letters of every consumer: look, replay, drop."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),
     "chaos": ("chaos", "Break a platform of its own under traffic, and prove that nothing was lost."),

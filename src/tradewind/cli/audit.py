@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import click
 
-from tradewind.cli.output import FORMAT, json_line
+from tradewind.cli.output import FORMAT, json_line, seconds_of
 
 if TYPE_CHECKING:
     from tradewind.audit.invariants import Report
@@ -28,8 +27,6 @@ _FIXES = {
     "database-refused": "check the address, and the rights of its role",
     "database-not-migrated": "`tradewind migrate` with this version",
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 @click.command()
@@ -52,7 +49,7 @@ def audit(wait: str, format_: str) -> None:
     from tradewind.cli.platform_access import audit_sources
     from tradewind.stack.errors import StackError
 
-    wait_s = _seconds(wait)
+    wait_s = seconds_of(wait, "--wait")
     try:
         report = asyncio.run(_audited(audit_sources(), wait_s))
     except Problem as problem:
@@ -112,10 +109,3 @@ def _print(report: Report) -> None:
     for sentence in report.waits_for:
         click.echo(f"not settled after {report.waited_s:.1f} s: {sentence}")
     click.echo(f"waited {report.waited_s:.1f} s, checked in {report.took_s:.1f} s")
-
-
-def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise click.BadParameter(f"{text!r} is no duration; 500ms, 30s and 2m are", param_hint="--wait")
-    return float(found.group(1)) * _SECONDS[found.group(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,17 @@ FORMAT = click.option("--format", "format_", type=click.Choice(["text", "json"])
 
 COLUMNS = ("NAME", "ROOM", "PID", "STATE", "RESTARTS", "MEMORY", "UPTIME", "URL", "WAITS FOR")
 _COLOURS = {"running": "green", "done": "green", "backoff": "red", "starting": "yellow", "draining": "yellow"}
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+
+
+def seconds_of(text: str, option: str) -> float:
+    """`500ms`, `30s` or `2m` in seconds; anything else is wrong usage of `option`."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no duration; 500ms, 30s and 2m are", param_hint=option)
+    return float(found.group(1)) * _SECONDS[found.group(2)]
 
 
 def json_line(value: object) -> str:

@@ -6,7 +6,7 @@ Each comes from the environment where it is set there (production), else from th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tradewind.audit.provider import SandboxCharges
@@ -28,17 +28,7 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
     state = State.of(environ)
     admin_url = _stack_admin_url(state, environ)
     secrets = state.secrets()
-    databases: dict[str, str] = {}
-    missing: list[str] = []
-    for room in rooms_with_database():
-        url = variable(f"{room.upper()}_DATABASE_URL", environ)
-        if url is None and admin_url is not None:
-            passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
-            url = room_access(admin_url, room, **passwords).url
-        if url is None:
-            missing.append(f"{room.upper()}_DATABASE_URL")
-        else:
-            databases[room] = url
+    databases, missing = _databases(rooms_with_database(), environ)
     bus_url = variable("BUS_URL", environ)
     if bus_url is None and admin_url is not None:
         bus_url = url_for(admin_url, "bus", secrets.get("bus"), "bus")
@@ -47,6 +37,37 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
     if missing or bus_url is None:
         raise StackError(f"not set: {', '.join(missing)}", "set them, or start the platform here with `tradewind up`")
     return Sources(databases=databases, bus_url=bus_url, provider=_provider(state, environ))
+
+
+def room_databases(rooms: Sequence[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The DSN of each room's database.
+
+    Raises:
+        StackError: one is neither in the environment nor in a running stack; all that are missing are named.
+    """
+    databases, missing = _databases(rooms, environ)
+    if missing:
+        raise StackError(f"not set: {', '.join(missing)}", "set them, or start the platform here with `tradewind up`")
+    return databases
+
+
+def _databases(rooms: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The DSNs that are known, and the names of the variables that would hold the others."""
+    state = State.of(environ)
+    admin_url = _stack_admin_url(state, environ)
+    secrets = state.secrets()
+    databases: dict[str, str] = {}
+    missing: list[str] = []
+    for room in rooms:
+        url = variable(f"{room.upper()}_DATABASE_URL", environ)
+        if url is None and admin_url is not None:
+            passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
+            url = room_access(admin_url, room, **passwords).url
+        if url is None:
+            missing.append(f"{room.upper()}_DATABASE_URL")
+        else:
+            databases[room] = url
+    return databases, missing
 
 
 def signing_keys_file(environ: Mapping[str, str] = os.environ) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email
 import hashlib
 import logging
 import os
@@ -16,19 +15,23 @@ import re
 import signal
 import sys
 import time
+from email.parser import BytesHeaderParser
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _READABLE = 80
+_headers = BytesHeaderParser()
 _log = logging.getLogger(__name__)
 
 
 def file_name(content: bytes) -> str:
     """`<readable part of the Message-ID>-<digest>.eml`: equal for equal ids, different for different ones."""
-    message_id = email.message_from_bytes(content).get("Message-ID", "").strip().strip("<>")
+    # The header only: the whole message would be taken apart for it.
+    message_id = _headers.parsebytes(content).get("Message-ID", "").strip().strip("<>")
     digest = hashlib.sha256(message_id.encode() if message_id else content).hexdigest()[:12]
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", message_id.partition("@")[0])[:_READABLE].strip("._") or "message"
     return f"{readable}-{digest}.eml"
@@ -96,7 +99,7 @@ def main() -> int:
             handler.formatter.converter = time.gmtime
     logging.getLogger("mail.log").setLevel(logging.WARNING)
     port, folder = sys.argv[1:]
-    asyncio.run(serve(int(port), Path(folder)))
+    uvloop.run(serve(int(port), Path(folder)))
     return 0
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from email.message import EmailMessage
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
 from tradewind.chassis.errors import Unavailable
+from tradewind.services.notification.templates import Letter
 
 _SCHEMES = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
@@ -22,7 +22,7 @@ class MailRefused(Exception):
 class MailSession(Protocol):
     """An open connection to a mail server."""
 
-    async def send(self, message: EmailMessage) -> None:
+    async def send(self, letter: Letter) -> None:
         """Return once the server has taken responsibility for the mail.
 
         Raises:
@@ -78,9 +78,9 @@ class _SmtpSession:
     def __init__(self, smtp: aiosmtplib.SMTP) -> None:
         self._smtp = smtp
 
-    async def send(self, message: EmailMessage) -> None:
+    async def send(self, letter: Letter) -> None:
         try:
-            await self._smtp.send_message(message)
+            await self._smtp.sendmail(letter.sender, letter.recipient, letter.content)
         except (aiosmtplib.SMTPResponseException, aiosmtplib.SMTPRecipientsRefused) as exc:
             raise MailRefused(f"{type(exc).__name__}: {getattr(exc, 'code', '')}") from exc
         except (aiosmtplib.SMTPException, OSError) as exc:

@@ -113,7 +113,7 @@ async def send_due_mails(parts: Parts) -> None:
 
 async def _send(parts: Parts, session: MailSession, mail: store.Mail) -> bool:
     try:
-        await session.send(parts.templates.message(mail, parts.mail_from))
+        await session.send(parts.templates.letter(mail, parts.mail_from))
     except MailRefused as exc:
         _log.warning("mail refused", notification_id=mail.notification_id, attempts=mail.attempts, reason=str(exc))
         due_at = next_try(parts.clock.now(), mail.attempts)

@@ -22,6 +22,8 @@ from tradewind.services.payment.providers import Provider
 from tradewind.services.payment.providers.opening import open_provider
 from tradewind.services.payment.settings import PaymentSettings
 
+NOTICE_LINGER_S = 0.05
+
 
 def create_app(settings: PaymentSettings, parts: Parts | None = None) -> Service[Parts]:
     """The service, ready to be served; `parts` replaces what it would assemble by itself."""
@@ -88,7 +90,8 @@ def assemble_parts(foundation: Foundation, provider: Provider, *, concurrency: i
             record_charges, more_is_coming=lambda: charger.under_way > parts.charge_outcomes.waiting
         ),
         refund_outcomes=GroupCommit(record_refunds),
-        notices=GroupCommit(record_notices),
+        # A webhook is acted upon a quarter of a second later at the earliest, so it may wait where there are many.
+        notices=GroupCommit(record_notices, more_is_coming=lambda: charger.under_way > 0, linger_s=NOTICE_LINGER_S),
         measures=Measures(foundation.metrics),
     )
     return parts

@@ -16,7 +16,7 @@ from tradewind.chassis.errors import Unavailable
 
 T = TypeVar("T")
 
-LINGER_S = 0.004
+LINGER_S = 0.01
 MOST = 200
 
 

@@ -11,14 +11,16 @@ from tradewind.chassis.debounce import Debounced
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.session import Session
 from tradewind.chassis.transport import PARTITIONS, RETENTION_S, Message, Positions, partition_of
-from tradewind.chassis.transport.postgres.subscription import APPENDED, PostgresSubscription
+from tradewind.chassis.transport.postgres.subscription import PostgresSubscription, appended
 
 TIDY_BATCH = 1_000
 NOTIFY_GAP_S = 0.004
 
 _APPEND = "SELECT append($1, $2, $3, $4::uuid[], $5, $6, $7)"
 # Announcing needs no durability: a reader that misses it polls.
-_ANNOUNCE = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)"
+_ANNOUNCE = """
+    SELECT set_config('synchronous_commit', 'off', true), pg_notify(channel, '') FROM unnest($1::text[]) AS channel
+"""
 _HEADS = "SELECT topic, partition, head FROM partition WHERE $1::text[] IS NULL OR topic = ANY($1)"
 _POSITIONS = """
     SELECT topic, partition, coalesce(o.next_offset, 0)
@@ -144,6 +146,6 @@ class PostgresTransport:
     async def _announce(self) -> None:
         grown, self._grown = self._grown, set()
         try:
-            await self._session.execute(_ANNOUNCE, APPENDED, ",".join(sorted(grown)))
+            await self._session.execute(_ANNOUNCE, [appended(topic) for topic in sorted(grown)])
         except (Unavailable, asyncio.CancelledError):
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import zlib
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -19,7 +20,6 @@ from tradewind.chassis.session import Session
 from tradewind.chassis.shares import Shares, Unit
 from tradewind.chassis.transport import Batch, Delivered, Place, Positions
 
-APPENDED = "bus_appended"
 MEMBERS = "bus_members"
 
 POLL_S = 0.2
@@ -52,6 +52,14 @@ _HEADS = "SELECT topic, partition, head FROM partition WHERE topic = ANY($1)"
 _headers = msgspec.json.Decoder(dict[str, str])
 
 
+def appended(topic: str) -> str:
+    """The channel on which a topic's new messages are announced: one each, so that nobody is woken for another's.
+
+    A number, because a channel's name is at most 63 bytes long; two topics that share one are woken for each other.
+    """
+    return f"bus_appended_{zlib.crc32(topic.encode()):08x}"
+
+
 class PostgresSubscription:
     """A `Subscription`. `classes` maps the number of each (group, topic) to the topic and how many partitions it has."""
 
@@ -62,7 +70,7 @@ class PostgresSubscription:
         self._session = Session(
             url,
             application_name=f"{application_name} {group}",
-            listen={APPENDED: self._on_appended, MEMBERS: self._on_members},
+            listen={appended(topic): self._on_appended for topic in self._class_of} | {MEMBERS: self._on_members},
             # A commit of positions that is lost in a crash only means that messages come again.
             settings={"synchronous_commit": "off"},
             away="bus-unavailable",
@@ -227,9 +235,8 @@ class PostgresSubscription:
     def _unit(self, place: Place) -> Unit:
         return Unit(self._class_of[place[0]], place[1])
 
-    def _on_appended(self, payload: str) -> None:
-        if not self._class_of.keys().isdisjoint(payload.split(",")):
-            self._wake.set()
+    def _on_appended(self, _payload: str) -> None:
+        self._wake.set()
 
     def _on_members(self, payload: str) -> None:
         if payload == self._group:
