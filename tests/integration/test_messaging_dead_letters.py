@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from tests.integration.test_messaging_consumer import QUICK, Room, writing
@@ -337,3 +339,16 @@ async def test_two_instances_replay_a_key_in_its_order(room: Room) -> None:
             await room.letters.replay(dead.id)
             await room.done(30)
     assert await room.effects() == {"bad": list(range(30))}
+
+
+async def test_the_log_of_a_dead_letter_is_in_its_trace_and_has_the_stack(
+    room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers, _ = failing_on(("bad", 0))
+    sent = msgspec.structs.replace(message("bad", 0), headers={"traceparent": f"00-{7:032x}-{1:016x}-00"})
+    async with running(room.consumer(handlers).run()):
+        await room.transport.publish([sent])
+        await letters_of(room, count=1)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if " dead letter " in line)
+    assert f"trace_id={7:032x}" in line
+    assert re.search(r"test_messaging_dead_letters\.py:\d+ trouble", line)

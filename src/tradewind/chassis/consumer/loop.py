@@ -14,9 +14,9 @@ import time
 from collections import Counter, deque
 from typing import Any, Generic, TypeVar
 
-from tradewind.chassis import attempts, deadletters, logs
+from tradewind.chassis import attempts, logs
 from tradewind.chassis.clock import Clock, SystemClock
-from tradewind.chassis.consumer import graveyard
+from tradewind.chassis.consumer import graveyard, telling
 from tradewind.chassis.consumer.handlers import Handlers
 from tradewind.chassis.consumer.measures import Measures
 from tradewind.chassis.consumer.parking import Parked, Parking
@@ -245,17 +245,7 @@ class Consumer(Generic[P]):
             # Where it cannot be kept, what this process remembers has to do.
             tally = await attempts.note(self._database, self._group, message, counts=counts, at=now)
         parked = self._parking.fail(message, error, at=now, now_s=time.monotonic(), tally=tally)
-        _log.warning(
-            "event failed",
-            group=self._group,
-            event_id=message.id,
-            type=message.type,
-            key=message.key,
-            error=type(error).__qualname__,
-            detail=deadletters.describe(error),
-            attempts=parked.attempts,
-            hopeless=parked.hopeless,
-        )
+        telling.failed(self._group, parked)
 
     async def _bury(self, parked: Parked) -> None:
         message = parked.head
@@ -267,7 +257,7 @@ class Consumer(Generic[P]):
                 )  # fmt: skip
             await attempts.forget(tx, self._group, message)
         self._measures.dead.inc()
-        _log.error("dead letter", group=self._group, event_id=message.id, type=message.type, key=message.key)
+        telling.buried(self._group, parked)
 
     async def _replay(self) -> None:
         """Handle the dead letters that an operator wants handled again, and what waited behind them."""
@@ -281,7 +271,7 @@ class Consumer(Generic[P]):
                     async with asyncio.timeout(APPLY_TIMEOUT_S):
                         await self._handlers.apply(self._parts, tx, [self._decode(letter.message)])
                     await graveyard.settle(tx, letter.id)
-                _log.info("dead letter replayed", group=self._group, event_id=letter.event_id, type=letter.type)
+                telling.replayed(self._group, letter)
             except Exception as exc:
                 if letter is None:
                     raise
@@ -291,14 +281,7 @@ class Consumer(Generic[P]):
                 dead = await graveyard.fail_again(
                     self._database, letter, exc, at=self._clock.now(), policy=self._retries
                 )
-                _log.warning(
-                    "replay failed",
-                    group=self._group,
-                    event_id=letter.event_id,
-                    error=type(exc).__qualname__,
-                    detail=deadletters.describe(exc),
-                    dead=dead,
-                )
+                telling.replay_failed(self._group, letter, exc, dead=dead)
 
     async def _commit(self, subscription: Subscription) -> None:
         moved = self._progress.moved()

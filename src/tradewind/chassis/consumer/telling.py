@@ -1,0 +1,70 @@
+"""What a consumer's log says of events that fail, each line in the trace of its event: `tradewind logs --trace ID` has it."""
+
+from __future__ import annotations
+
+import traceback
+
+from tradewind.chassis import logs, trace
+from tradewind.chassis.consumer.parking import Parked
+from tradewind.chassis.deadletters import DeadLetter, describe
+from tradewind.chassis.transport import Delivered
+
+FRAMES = 6
+_log = logs.get_logger("consumer")
+
+
+def failed(group: str, parked: Parked) -> None:
+    """The first message of a key failed, and is tried again or given up."""
+    with trace.use_traceparent(parked.head.headers.get("traceparent")):
+        _log.warning(
+            "event failed",
+            **_of(group, parked.head),
+            **_why(parked.error),
+            attempts=parked.attempts,
+            hopeless=parked.hopeless,
+        )
+
+
+def buried(group: str, parked: Parked) -> None:
+    """It was given up. With the stack, for this is where somebody begins to look."""
+    with trace.use_traceparent(parked.head.headers.get("traceparent")):
+        _log.error(
+            "dead letter",
+            **_of(group, parked.head),
+            **_why(parked.error),
+            attempts=parked.attempts,
+            stack=_stack(parked.error),
+        )
+
+
+def replayed(group: str, letter: DeadLetter) -> None:
+    """A letter took effect."""
+    with trace.use_traceparent(letter.headers.get("traceparent")):
+        _log.info("dead letter replayed", letter=letter.id, **_of(group, letter.message))
+
+
+def replay_failed(group: str, letter: DeadLetter, error: BaseException, *, dead: bool) -> None:
+    """A letter failed again; `dead`, if it is the operator's now."""
+    with trace.use_traceparent(letter.headers.get("traceparent")):
+        _log.warning(
+            "replay failed",
+            letter=letter.id,
+            **_of(group, letter.message),
+            **_why(error),
+            dead=dead,
+            stack=_stack(error),
+        )
+
+
+def _of(group: str, message: Delivered) -> dict[str, str]:
+    return {"group": group, "event_id": message.id, "type": message.type, "key": message.key}
+
+
+def _why(error: BaseException) -> dict[str, str]:
+    return {"error": type(error).__qualname__, "detail": describe(error)}
+
+
+def _stack(error: BaseException) -> list[str]:
+    """The innermost frames, without the error's text, which may quote a row."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    return [f"{frame.filename.rpartition('/src/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
