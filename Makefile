@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 PY    ?= python3
 
-.PHONY: setup up down test check fix bench mutate docs lock
+.PHONY: setup up down test check fix bench mutate docs publish-contracts lock
 
 setup: $(VENV)/.installed ## build .venv with tradewind and the test tools
 
@@ -41,6 +41,9 @@ mutate: setup ## take each safeguard out of a copy of the source, and see a test
 
 docs: setup ## write docs/reference from the code
 	$(BIN)/python -m tradewind.reference
+
+publish-contracts: setup ## publish what is new in the events; refuses what would break a reader
+	$(BIN)/python -m tradewind.published
 
 lock: setup ## lock versions and hashes anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock

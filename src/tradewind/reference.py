@@ -19,11 +19,38 @@ from tradewind import reference_saga
 from tradewind.chassis import settings
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.cli import VERBS, main
+from tradewind.deploy.yaml_text import dump
+from tradewind.published import asyncapi
+from tradewind.published.readers import heard_by
+from tradewind.published.schemas import all_contracts
 from tradewind.reference_sandbox import sandbox_page
 from tradewind.stack.rooms import all_rooms
 
 FOLDER = Path("docs/reference")
 _WRITTEN = "<!-- Written by `make docs` from the code. -->\n"
+
+_EVENTS = """
+CloudEvents 1.0 in structured JSON, at most 256 KiB. The key of a message and the `subject` of the event is the aggregate's id;
+`aggregateversion` counts its events from 1 without a gap; `traceparent` carries the trace; `id` is a UUID, by which a reader knows what it has had.
+The machine-readable forms are [asyncapi.yaml](asyncapi.yaml) (AsyncAPI 3: topics, partitions, who sends and receives what) and
+a JSON Schema for each type in [events/](events/); that of what is around the data is [envelope.json](events/envelope.json).
+
+## Versions
+
+A published version is a promise, and `make check` holds the code against the schemas in `events/`. **It may gain optional fields, with a
+default. Anything else is the next version**: a field removed, renamed, made required or optional; another type, bound, pattern or default;
+a word added to or taken from an enumeration; another topic, key or producer. Both directions count, because old readers meet new events
+(services are deployed one by one) and new readers meet old ones (the bus keeps a week, a dead letter stays longer).
+
+* A reader ignores fields it does not know. Of those it knows it is strict: **an enumeration is closed**, so a new word needs a new
+  version. Where words may be added freely the field is a plain text, such as `code`, and its reader has an answer for any.
+* A reader that meets a version of a type it handles, but not that version, makes it a [dead letter](../operating/dead-letters.md) at once,
+  which says that the reader must be upgraded, and what follows on that aggregate waits. Types it does not handle it passes over, and counts.
+
+How an event changes: (1) `order.placed.v2` is written beside `v1` in `contracts/`, and `make publish-contracts` publishes it, or says
+what would break whom; (2) every reader learns to handle both, and is deployed; (3) the producer tells `v2` in place of `v1`; (4) when the bus
+holds no `v1` any more and no dead letter does, readers and contract lose it, and `python -m tradewind.published retire order.placed.v1` ends it.
+"""
 
 
 class _AnyRoom(settings.DatabaseServiceSettings, frozen=True, kw_only=True):
@@ -111,18 +138,24 @@ def http_page() -> str:
 
 
 def events_page() -> str:
-    """Every event with its fields."""
-    lines = [_WRITTEN, "# Events\n"]
-    lines.append("CloudEvents 1.0 in JSON. The key of a message and the `subject` of the event is the aggregate's id;")
-    lines.append("`aggregateversion` counts its events from 1 without a gap; `traceparent` carries the trace.\n")
-    for producer in ("auth", "user", "order", "payment"):
-        contract = importlib.import_module(f"tradewind.contracts.{producer}")
-        lines += [f"## Topic `{contract.TOPIC}`, from {producer}-service\n", inspect.getdoc(contract) or "", ""]
-        for event in contract.EVENTS:
-            lines += [f"### `{event.TYPE}`\n", inspect.cleandoc(event.__doc__), "", "| field | type |", "|---|---|"]
+    """Every event with its fields, and who hears it."""
+    readers = heard_by()
+    lines = [_WRITTEN, "# Events\n", _EVENTS.strip(), ""]
+    for contract in all_contracts():
+        lines += [f"## Topic `{contract.topic}`, from {contract.producer}-service\n", contract.meaning, ""]
+        for event in contract.events:
+            heard = ", ".join(readers.get(event.TYPE, ())) or "nobody here"
+            lines += [f"### `{event.TYPE}`\n", inspect.cleandoc(event.__doc__ or ""), ""]
+            lines += [f"Key `{event.KEY}`; heard by {heard}; [schema](events/{event.TYPE}.json).\n"]
+            lines += ["| field | type |", "|---|---|"]
             lines += [f"| `{field.name}` | {_kind(field.type)} |" for field in msgspec.structs.fields(event)]
             lines.append("")
     return "\n".join(lines)
+
+
+def asyncapi_page() -> str:
+    """The same for programs, as an AsyncAPI 3 document."""
+    return "# Written by `make docs` from the code.\n" + dump(asyncapi.document())
 
 
 def _kind(kind: Any) -> str:
@@ -140,6 +173,7 @@ def pages() -> Mapping[str, str]:
         "http.md": http_page(),
         "events.md": events_page(),
         "sandbox.md": f"{_WRITTEN}\n{sandbox_page()}",
+        "asyncapi.yaml": asyncapi_page(),
     }
 
 
