@@ -218,6 +218,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
     ),
     # payments
     _one(
+        "second-look",
+        "one wrong answer of the provider undoes nothing; what stands in its books does",
+        "services/payment/usecases/pursuit.py",
+        "if isinstance(verdict, Wrong) and not verdict.undone and not doubted:",
+        "if verdict is None:",
+        f"{_I}/test_payment_nastiness.py",
+    ),
+    _one(
+        "refund-rounds",
+        "a refund that we owe is asked for anew when the provider failed it",
+        "services/payment/providers/sandbox.py",
+        '"reference": work.refund.key})',
+        '"reference": work.refund.id})',
+        f"{_I}/test_payment_nastiness.py",
+    ),
+    _one(
         "payment-lock",
         "two decisions about one payment happen one after the other",
         "services/payment/store/changes.py",
