@@ -43,8 +43,8 @@ PROSE = ("description", "summary", "externalDocs", "title")
 TARGET = Path(__file__).parent / "openapi.json"
 
 
-def main() -> None:
-    """Fetch the module, cut, write."""
+def extract() -> str:
+    """Fetch the module, and cut. Raises SystemExit: it is another than the one pinned here."""
     folder = _module()
     source = folder / "embedded" / "openapi" / "spec3.json"
     whole = json.loads(source.read_bytes())
@@ -61,7 +61,7 @@ def main() -> None:
         if name not in kept:
             kept[name] = {"type": "object"} if name in NOT_HELD else _cut(schemas[name])
             waiting |= _references(kept[name])
-    extract = {
+    made = {
         "source": f"{MODULE} {VERSION} {CHECKSUM} embedded/openapi/spec3.json",
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
         "info": {"version": whole["info"]["version"]},
@@ -72,7 +72,7 @@ def main() -> None:
             for name, without in FIXTURES.items()
         },
     }
-    TARGET.write_text(json.dumps(extract, separators=(",", ":"), sort_keys=True) + "\n", encoding="utf-8")
+    return json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def _module() -> Path:
@@ -119,4 +119,4 @@ def _references(node: Any) -> set[str]:
 
 
 if __name__ == "__main__":
-    main()
+    TARGET.write_text(extract(), encoding="utf-8")

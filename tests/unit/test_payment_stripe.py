@@ -121,6 +121,7 @@ def test_a_webhook_names_its_refund(provider: StripeProvider, kind: str) -> None
         event("customer.created", "event"),
         json.dumps(description.fixture("event")).encode(),
     ],
+    ids=["made", "no id", "no metadata", "customer", "plan"],
 )
 def test_a_webhook_about_nothing_of_ours_is_taken_and_asks_nothing(provider: StripeProvider, body: bytes) -> None:
     notice = heard(provider, body, sign(body, at=NOW.timestamp()))
@@ -135,35 +136,35 @@ def test_a_webhook_is_believed_under_any_secret_and_any_signature(provider: Stri
         assert heard(provider, body, sign(body, at=at.timestamp()))
 
 
-def _forged() -> list[tuple[bytes, str | None]]:
+def _forged() -> dict[str, tuple[bytes, str | None]]:
     body, now = event(), NOW.timestamp()
     good = sign(body, at=now)
     stamp, signature = good.split(",")
     old = sign(body, at=now - 301)
     old_stamp, old_signature = old.split(",")
     wide = old_stamp.removeprefix("t=").translate(str.maketrans("0123456789", "０１２３４５６７８９"))
-    return [
-        (body, None),
-        (body, ""),
-        (body, "nonsense"),
-        (body, stamp),
-        (body, signature),
-        (body + b" ", good),
-        (body, sign(body, "whsec_somebody_elses", at=now)),
-        (body, f"{stamp},v1=é"),
-        (body, f"{stamp},v0={signature.removeprefix('v1=')}"),
-        (body, old),
-        (body, sign(body, at=now + 301)),
+    return {
+        "none": (body, None),
+        "empty": (body, ""),
+        "nonsense": (body, "nonsense"),
+        "time only": (body, stamp),
+        "signature only": (body, signature),
+        "another body": (body + b" ", good),
+        "another secret": (body, sign(body, "whsec_somebody_elses", at=now)),
+        "no text": (body, f"{stamp},v1=é"),
+        "another scheme": (body, f"{stamp},v0={signature.removeprefix('v1=')}"),
+        "old": (body, old),
+        "from the future": (body, sign(body, at=now + 301)),
         # A recorded webhook with a fresh time beside the one it was signed with.
-        (body, f"{old_stamp},{old_signature},{stamp}"),
-        (body, f"{old_stamp},{old_signature}, {stamp}"),
-        (body, f"t={wide},{old_signature},{stamp}"),
-        (b"\xff\xfe", sign(b"\xff\xfe", at=now)),
-        (body, good + "," * 2000),
-    ]
+        "two times": (body, f"{old_stamp},{old_signature},{stamp}"),
+        "two times, a blank": (body, f"{old_stamp},{old_signature}, {stamp}"),
+        "two times, one in other digits": (body, f"t={wide},{old_signature},{stamp}"),
+        "a body that is no text": (b"\xff\xfe", sign(b"\xff\xfe", at=now)),
+        "long": (body, good + "," * 2000),
+    }
 
 
-@pytest.mark.parametrize(("body", "header"), _forged())
+@pytest.mark.parametrize(("body", "header"), _forged().values(), ids=_forged())
 def test_a_forged_or_old_webhook_is_refused(provider: StripeProvider, body: bytes, header: str | None) -> None:
     with pytest.raises(Invalid) as refused:
         heard(provider, body, header)

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tradewind.audit.provider import SandboxCharges
-from tradewind.audit.sources import Sources
+from tradewind.audit.provider_stripe import STRIPE_URL, StripeCharges
+from tradewind.audit.sources import Provider, Sources
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
 from tradewind.stack.handed_in import variable
@@ -105,8 +106,11 @@ def _stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
     return f"postgresql://postgres:{state.secrets().get('postgres')}@127.0.0.1:{port}/postgres" if port else None
 
 
-def _provider(state: State, environ: Mapping[str, str]) -> SandboxCharges | None:
+def _provider(state: State, environ: Mapping[str, str]) -> Provider | None:
     url, key = variable("PAYMENT_SANDBOX_URL", environ), variable("PAYMENT_SANDBOX_API_KEY", environ)
+    named, stripe_key = variable("PAYMENT_PROVIDER", environ), variable("PAYMENT_STRIPE_API_KEY", environ)
+    if stripe_key and (named == "stripe" or (named != "sandbox" and not url)):
+        return StripeCharges(stripe_key, variable("PAYMENT_STRIPE_URL", environ) or STRIPE_URL)
     if url and key:
         return SandboxCharges(url, key)
     port = state.ports().get("psp-sandbox")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tradewind.chassis.http import Api, roles
-
-FINANCE = roles("finance")
+from tradewind.chassis.http import Api
 
 api = Api(
     "payment",
