@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from tests.messaging_parts import Bus
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.migrations import migrate
+from tradewind.chassis.transport.postgres import ensure_schema
 from tradewind.stack import provision
 from tradewind.stack.engines import KafkaEngine, PostgresEngine, ValkeyEngine
 from tradewind.stack.errors import StackError
@@ -53,15 +55,21 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of a real Apache Kafka, shared by all tests of the process."""
-    if given := os.environ.get("KAFKA_BOOTSTRAP"):
-        yield given
+def shared_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaEngine | None]:
+    """Our own Apache Kafka, one for all tests of the process; None where KAFKA_BOOTSTRAP names another."""
+    if os.environ.get("KAFKA_BOOTSTRAP"):
+        yield None
         return
-    engine = KafkaEngine(tmp_path_factory.mktemp("kafka") / "kafka")
+    engine = KafkaEngine(tmp_path_factory.mktemp("kafka") / "kafka", proxy_port=free_port())
     _start_kafka(engine)
-    yield engine.bootstrap
+    yield engine
     asyncio.run(engine.stop())
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(shared_kafka: KafkaEngine | None) -> str:
+    """`host:port` of a real Apache Kafka."""
+    return shared_kafka.bootstrap if shared_kafka else os.environ["KAFKA_BOOTSTRAP"]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +117,27 @@ def empty_database(postgres_url: str) -> Callable[[], Awaitable[str]]:
         return provision.url_for(postgres_url, *_admin(postgres_url), name)
 
     return make
+
+
+@pytest.fixture(params=["postgres", "kafka"])
+def bus_server(request: pytest.FixtureRequest) -> str:
+    """Where an empty bus can be made: a Kafka broker, or "" for our PostgreSQL."""
+    return request.getfixturevalue("kafka_bootstrap") if request.param == "kafka" else ""
+
+
+@pytest.fixture
+async def bus(
+    request: pytest.FixtureRequest, bus_server: str, empty_database: Callable[[], Awaitable[str]]
+) -> AsyncIterator[Bus]:
+    """An empty bus, of each implementation."""
+    if bus_server:
+        bus = Bus(f"kafka://{bus_server}/t{new_id()[-12:]}", request.getfixturevalue("shared_kafka"))
+    else:
+        url = await empty_database()
+        await ensure_schema(url)
+        bus = Bus(url)
+    yield bus
+    await bus.close()
 
 
 def _admin(url: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """A process that takes part in messaging and is made to be killed. Prints a line for whatever happens.
 
+zombie BUS_URL GROUP TOPIC           takes a batch, does nothing for long, and commits it
 member BUS_URL GROUP TOPIC           reads in a group and commits what it read
 relay DATABASE_URL BUS_URL           publishes one batch and never gets to deleting it
 consumer DATABASE_URL BUS_URL GROUP  writes (key, n) of every Placed into the table `effect`
@@ -10,19 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.messaging_parts import Placed, ends
+from tests.messaging_parts import Placed, Relaying, ends
 from tradewind.chassis.consumer import Consumer, Handlers
+from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.events import Received
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.transport import Message, open_transport
-from tradewind.chassis.transport.postgres import PostgresTransport
+
+ZOMBIE_S = 4.0
 
 
 def say(*words: object) -> None:
@@ -40,7 +44,25 @@ async def member(bus_url: str, group: str, topic: str) -> None:
         await subscription.commit(ends(batch.messages))
 
 
-class _NeverReturns(PostgresTransport):
+async def zombie(bus_url: str, group: str, topic: str) -> None:
+    """Is stopped between taking and committing, for so long that its partitions are somebody else's by then."""
+    transport = await open_transport(bus_url, member="zombie")
+    subscription = await transport.subscribe(group, [topic])
+    batch = await subscription.fetch(500, 10.0)
+    say("holds", len(batch.messages))
+    started_s = time.monotonic()
+    while time.monotonic() - started_s < ZOMBIE_S:
+        time.sleep(0.05)  # noqa: ASYNC251 - it is to do nothing meanwhile
+    try:
+        await subscription.commit(ends(batch.messages))
+    except Unavailable as exc:
+        say("committed", exc.detail)
+    else:
+        say("committed", "without complaint")
+    await asyncio.sleep(60)
+
+
+class _NeverReturns(Relaying):
     """The bus has the messages, and we never hear of it."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -50,7 +72,7 @@ class _NeverReturns(PostgresTransport):
 
 
 async def relay(database_url: str, bus_url: str) -> None:
-    await Relay(database_url, _NeverReturns(bus_url), Outbox("test")).run()
+    await Relay(database_url, _NeverReturns(await open_transport(bus_url, member="child")), Outbox("test")).run()
 
 
 async def consumer(database_url: str, bus_url: str, group: str, bad: str = "") -> None:
@@ -73,6 +95,5 @@ async def failing(database_url: str, bus_url: str, group: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        {"member": member, "relay": relay, "consumer": consumer, "failing": failing}[sys.argv[1]](*sys.argv[2:])
-    )
+    roles = {"member": member, "zombie": zombie, "relay": relay, "consumer": consumer, "failing": failing}
+    asyncio.run(roles[sys.argv[1]](*sys.argv[2:]))

@@ -9,13 +9,25 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
+import pytest
 
 from tradewind.chassis.events import Envelope, Event, encode
 from tradewind.chassis.ids import new_id
-from tradewind.chassis.transport import Delivered, Message, Place, Positions, Subscription, Transport, open_transport
+from tradewind.chassis.transport import (
+    Delivered,
+    Message,
+    Place,
+    Positions,
+    Subscription,
+    Transport,
+    is_kafka,
+    open_transport,
+)
+from tradewind.stack.kafka import KafkaEngine
 
 CHILD = Path(__file__).with_name("messaging_child.py")
 
@@ -40,10 +52,16 @@ class Shipped(Event, frozen=True, kw_only=True):
 
 
 class Bus:
-    """One empty bus, of some implementation; every `transport()` is a process' own way to it."""
+    """One empty bus, of some implementation; every `transport()` is a process' own way to it.
 
-    def __init__(self, url: str) -> None:
+    How soon others notice differs: `eviction_s` after a member was killed, `handover_s` after it left.
+    """
+
+    def __init__(self, url: str, kafka: KafkaEngine | None = None) -> None:
         self.url = url
+        self.kafka = is_kafka(url)
+        self._engine = kafka
+        self.eviction_s, self.handover_s = (12.0, 2.0) if self.kafka else (3.0, 0.7)
         self._open: list[Transport] = []
 
     async def transport(self, member: str = "test") -> Transport:
@@ -51,6 +69,16 @@ class Bus:
         transport = await open_transport(self.url, member=member)
         self._open.append(transport)
         return transport
+
+    def wire(self) -> Wire:
+        """A way to this bus that can be cut."""
+        if not self.kafka:
+            return Wire(self.url)
+        if self._engine is None:
+            pytest.skip("not run: the broker at KAFKA_BOOTSTRAP sends its clients past a proxy")
+        parts = urlsplit(self.url)
+        behind = parts._replace(netloc=f"127.0.0.1:{self._engine.behind_proxy_port}")
+        return Wire(urlunsplit(behind), port=self._engine.proxy_port)
 
     async def close(self) -> None:
         """Close all of them."""
@@ -154,10 +182,24 @@ async def running(work: Awaitable[None]) -> AsyncIterator[asyncio.Task[None]]:
             raise task.exception()  # type: ignore[misc]
 
 
+class Relaying:
+    """A transport that does as `inner` does, for a test to change one thing of."""
+
+    def __init__(self, inner: Transport) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await self.inner.publish(messages)
+
+
 class Wire:
     """A TCP proxy before the server of a DSN. `cut` breaks all connections and refuses new ones, `mend` lets them in."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, port: int = 0) -> None:
+        self._port = port
         parts = urlsplit(url)
         self._target = (parts.hostname, parts.port)
         self._parts = parts
@@ -167,7 +209,7 @@ class Wire:
         self.url = ""
 
     async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         port = self._server.sockets[0].getsockname()[1]
         user = self._parts.netloc.rpartition("@")[0]
         self.url = urlunsplit(self._parts._replace(netloc=f"{user}@127.0.0.1:{port}"))

@@ -24,7 +24,6 @@ from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.transport import Message, Transport
-from tradewind.chassis.transport.postgres import ensure_schema
 
 QUICK = RetryPolicy(attempts=3, first_s=0.05, most_s=0.1)
 SLOW = RetryPolicy(attempts=3, first_s=2.0, most_s=2.0)
@@ -74,16 +73,13 @@ class Room:
 
 
 @pytest.fixture
-async def room(empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[Room]:
-    url, bus_url = await empty_database(), await empty_database()
+async def room(bus: Bus, empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[Room]:
+    url = await empty_database()
     await migrate(url, None)
-    await ensure_schema(bus_url)
-    bus = Bus(bus_url)
     database = await Database.open(url)
     await database.execute("CREATE TABLE effect (id bigint GENERATED ALWAYS AS IDENTITY, key text, n int)")
     yield Room(url, database, bus, await bus.transport())
     await database.close()
-    await bus.close()
 
 
 async def write(tx: Tx, event: Received[Placed]) -> None:
@@ -316,7 +312,7 @@ async def test_a_lost_database_is_no_messages_fault(room: Room) -> None:
 
 
 async def test_a_lost_bus_is_waited_for(room: Room) -> None:
-    async with Wire(room.bus.url) as wire:
+    async with room.bus.wire() as wire:
         bus = Bus(wire.url)
         consumer = Consumer("g", room.database, await bus.transport(), writing(), None)
         async with running(consumer.run()):

@@ -13,7 +13,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from tests.messaging_parts import Bus, Placed, Wire, child, drain, running, said, until
+from tests.messaging_parts import Bus, Placed, Relaying, Wire, child, drain, running, said, until
 from tradewind.chassis import trace
 from tradewind.chassis.events import MAX_EVENT_BYTES
 from tradewind.chassis.metrics import Metrics
@@ -21,8 +21,7 @@ from tradewind.chassis.migrations import migrate
 from tradewind.chassis.outbox import SHARDS, Outbox, insert_sql
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.relay import BATCH, BATCH_BYTES, Relay
-from tradewind.chassis.transport import Delivered, Message
-from tradewind.chassis.transport.postgres import PostgresTransport, ensure_schema
+from tradewind.chassis.transport import Delivered, Message, Transport, open_transport
 
 
 class Room:
@@ -56,15 +55,12 @@ class Room:
 
 
 @pytest.fixture
-async def room(empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[Room]:
-    url, bus_url = await empty_database(), await empty_database()
+async def room(bus: Bus, empty_database: Callable[[], Awaitable[str]]) -> AsyncIterator[Room]:
+    url = await empty_database()
     await migrate(url, None)
-    await ensure_schema(bus_url)
-    bus = Bus(bus_url)
     database = await Database.open(url, max_size=8)
     yield Room(url, database, bus)
     await database.close()
-    await bus.close()
 
 
 def numbers_by_key(log: list[Delivered]) -> dict[str, list[int]]:
@@ -240,8 +236,8 @@ async def test_a_publisher_killed_before_it_could_delete_loses_nothing(room: Roo
 
 async def test_without_the_bus_business_goes_on_and_later_all_is_published(room: Room) -> None:
     metrics = Metrics()
-    async with Wire(room.bus.url) as wire:
-        transport = PostgresTransport(wire.url)
+    async with room.bus.wire() as wire:
+        transport = await open_transport(wire.url, member="test")
         async with running(Relay(room.url, transport, room.outbox, metrics=metrics).run()):
             await room.emit("k", 0)
             await until(lambda: _is(room.pending(), 0))
@@ -285,11 +281,11 @@ async def test_a_backlog_of_many_batches_keeps_the_order(room: Room) -> None:
     assert numbers_by_key(log) == {f"k{k}": list(range(k, 3 * BATCH, 3)) for k in range(3)}
 
 
-class _Weighing(PostgresTransport):
+class _Weighing(Relaying):
     """Notes how many bytes go in one batch."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, inner: Transport) -> None:
+        super().__init__(inner)
         self.weights: list[int] = []
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -301,10 +297,9 @@ async def test_large_events_go_in_batches_of_bounded_size(room: Room) -> None:
     async with room.database.transaction() as tx:
         for n in range(60):
             await room.outbox.add(tx, Placed(n=n, note="x" * 200_000), key="k", version=n + 1)
-    transport = _Weighing(room.bus.url)
+    transport = _Weighing(await room.bus.transport())
     async with running(Relay(room.url, transport, room.outbox).run()):
         assert numbers_by_key(await room.log(60)) == {"k": list(range(60))}
         await until(lambda: _is(room.pending(), 0))
     assert max(transport.weights) <= BATCH_BYTES + MAX_EVENT_BYTES
     assert len(transport.weights) == 3
-    await transport.close()

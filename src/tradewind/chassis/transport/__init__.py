@@ -12,7 +12,7 @@ Every implementation keeps the same promises, and one test suite holds all of th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -126,6 +126,16 @@ class Transport(Protocol):
         """The names of all groups that ever read, sorted."""
         ...
 
+    def read(self, upto: Positions, start: Positions | None = None) -> AsyncIterator[Sequence[Delivered]]:
+        """What lies from `start` (default: the oldest there is) to below `upto`, in chunks, without joining a group.
+
+        Each partition's messages come in order, every one there is once. Only partitions in `upto` are read.
+
+        Raises:
+            Unavailable: `bus-unavailable`.
+        """
+        ...
+
     async def tidy(self) -> int:
         """Delete a bounded number of messages that are older than the retention and done for every group; how many.
 
@@ -144,7 +154,7 @@ def partition_of(key: str, partitions: int) -> int:
 
 
 async def open_transport(url: str, *, member: str) -> Transport:
-    """The transport that `url` names: `postgresql://`. `member` is how this process is called on the bus.
+    """The transport that `url` names: `postgresql://` or `kafka://`. `member` is how this process is called on the bus.
 
     Raises:
         ValueError: no transport has such addresses.
@@ -154,4 +164,13 @@ async def open_transport(url: str, *, member: str) -> Transport:
         from tradewind.chassis.transport.postgres import PostgresTransport
 
         return PostgresTransport(url, application_name=f"{member} bus")
-    raise ValueError(f"BUS_URL begins with postgresql://, not {scheme}:")
+    if is_kafka(url):
+        from tradewind.chassis.transport.kafka import KafkaTransport
+
+        return KafkaTransport(url, member=member)
+    raise ValueError(f"BUS_URL begins with postgresql:// or kafka://, not {scheme}:")
+
+
+def is_kafka(url: str) -> bool:
+    """Whether `url` names a Kafka cluster, which has no tables to migrate."""
+    return url.partition(":")[0] in {"kafka", "kafka+ssl"}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
 from tradewind.chassis.debounce import Debounced
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.session import Session
-from tradewind.chassis.transport import PARTITIONS, RETENTION_S, Message, Positions, partition_of
-from tradewind.chassis.transport.postgres.subscription import PostgresSubscription, appended
+from tradewind.chassis.transport import PARTITIONS, RETENTION_S, Delivered, Message, Positions, partition_of
+from tradewind.chassis.transport.postgres.subscription import READ, PostgresSubscription, appended, delivered
 
 TIDY_BATCH = 1_000
+READ_CHUNK = 2_000
 NOTIFY_GAP_S = 0.004
 
 _APPEND = "SELECT append($1, $2, $3, $4::uuid[], $5, $6, $7)"
@@ -121,6 +122,25 @@ class PostgresTransport:
         await self._session.open()
         rows = await self._session.rows("SELECT DISTINCT consumer_group FROM subscription ORDER BY 1")
         return [row[0] for row in rows]
+
+    async def read(self, upto: Positions, start: Positions | None = None) -> AsyncIterator[Sequence[Delivered]]:
+        await self._session.open()
+        begin = {place: (start or {}).get(place, 0) for place in upto}
+        left = {place: offset for place, offset in begin.items() if offset < upto[place]}
+        while left:
+            places = [*left]
+            rows = await self._session.rows(
+                READ, [p[0] for p in places], [p[1] for p in places], [*left.values()], READ_CHUNK
+            )
+            found = [delivered(row) for row in rows]
+            messages = [message for message in found if message.offset < upto[message.place]]
+            if messages:
+                yield messages
+            for message in found:
+                left[message.place] = message.offset + 1
+            # With room to spare, a partition of which nothing came holds nothing more.
+            came = {message.place for message in found} if len(rows) < READ_CHUNK else left.keys()
+            left = {place: offset for place, offset in left.items() if offset < upto[place] and place in came}
 
     async def tidy(self) -> int:
         await self._session.open()

@@ -26,7 +26,7 @@ POLL_S = 0.2
 BALANCE_EVERY_S = 1.0
 DRAIN_S = 5.0
 
-_READ = """
+READ = """
     SELECT l.topic, l.partition, l."offset", l.key, l.event_id, l.type, l.value, l.headers
     FROM unnest($1::text[], $2::int[], $3::bigint[]) AS want(topic, partition, next),
     LATERAL (
@@ -164,11 +164,11 @@ class PostgresSubscription:
         places = places[self._turn :] + places[: self._turn]
         asked = {place: self._next[place] for place in places}
         rows = await self._session.rows(
-            _READ, [p[0] for p in places], [p[1] for p in places], list(asked.values()), max_messages
+            READ, [p[0] for p in places], [p[1] for p in places], list(asked.values()), max_messages
         )
         # A partition may have been handed over while we read, and even have come back with another position.
         ours = {place for place, offset in asked.items() if self._next.get(place) == offset} - self._leaving.keys()
-        messages = [message for message in map(_delivered, rows) if message.place in ours]
+        messages = [message for message in map(delivered, rows) if message.place in ours]
         for message in messages:
             self._next[message.place] = message.offset + 1
         return messages
@@ -243,7 +243,8 @@ class PostgresSubscription:
             self._members_changed.set()
 
 
-def _delivered(row: Record) -> Delivered:
+def delivered(row: Record) -> Delivered:
+    """A message from a row of `READ`."""
     topic, partition, offset, key, event_id, type_, value, headers = row
     return Delivered(
         topic=topic,
