@@ -14,9 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tradewind.chassis.events import Envelope, Event, encode
 from tradewind.chassis.ids import new_id
+from tradewind.chassis.postgres import Database
 from tradewind.chassis.transport import (
     Delivered,
     Message,
@@ -27,6 +30,7 @@ from tradewind.chassis.transport import (
     is_kafka,
     open_transport,
 )
+from tradewind.chassis.transport.kafka.address import parse
 from tradewind.stack.kafka import KafkaEngine
 
 CHILD = Path(__file__).with_name("messaging_child.py")
@@ -69,6 +73,21 @@ class Bus:
         transport = await open_transport(self.url, member=member)
         self._open.append(transport)
         return transport
+
+    async def rewind(self, group: str) -> None:
+        """Make the group, of which no member may be there, forget how far it was."""
+        if not self.kafka:
+            bus = await Database.open(self.url)
+            await bus.execute("DELETE FROM consumer_offset WHERE consumer_group = $1", group)
+            await bus.close()
+            return
+        address = parse(self.url)
+        admin = AdminClient({"bootstrap.servers": address.servers})
+        places = await self._open[0].positions(group)
+        offsets = [TopicPartition(address.outside(topic), n, 0) for topic, n in places]
+        wanted = ConsumerGroupTopicPartitions(address.outside(group), offsets)
+        for future in admin.alter_consumer_group_offsets([wanted]).values():
+            future.result(10)
 
     def wire(self) -> Wire:
         """A way to this bus that can be cut."""

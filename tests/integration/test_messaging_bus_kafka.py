@@ -22,7 +22,7 @@ from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.transport import RETENTION_S, partition_of
-from tradewind.chassis.transport.kafka import KafkaTransport
+from tradewind.chassis.transport.kafka.transport import KafkaTransport
 from tradewind.stack.kafka import KafkaEngine
 from tradewind.stack.ports import free_port
 

@@ -132,8 +132,11 @@ async def test_a_batch_is_one_call_and_one_transaction(room: Room) -> None:
     await room.transport.publish([message(key, event=kind(n=0)) for key in keys for kind in (Placed, Shipped)])
     async with running(room.consumer(handlers).run()):
         await room.caught_up()
-    assert [count for _, count in calls] == [50, 50]
-    assert len({transaction for transaction, _ in calls}) == 1
+    transactions = {transaction for transaction, _ in calls}
+    assert sum(count for _, count in calls) == 100
+    # Brokers hand out what lies ready partition by partition, PostgreSQL all at once.
+    assert len(transactions) <= (8 if room.bus.kafka else 1)
+    assert len(calls) <= 2 * len(transactions)
     assert await room.count() == 50
 
 
@@ -368,14 +371,12 @@ async def test_events_delivered_again_after_a_crash_change_nothing(room: Room) -
         await room.done(20)
         await room.caught_up()
     # As if it had died between the commit of the effects and that of the positions.
-    bus = await Database.open(room.bus.url)
-    await bus.execute("DELETE FROM consumer_offset")
+    await room.bus.rewind("g")
     async with running(room.consumer(writing()).run()):
         await room.transport.publish([message("k", 20)])
         await room.done(21)
         await room.caught_up()
     assert await room.effects() == {"k": list(range(21))}
-    await bus.close()
 
 
 async def test_a_dead_letter_delivered_again_stays_dead(room: Room) -> None:
@@ -389,15 +390,13 @@ async def test_a_dead_letter_delivered_again_stays_dead(room: Room) -> None:
     async with running(room.consumer(writing(trouble)).run()):
         await until(lambda: _some(room.letters))
     mended = True
-    bus = await Database.open(room.bus.url)
-    await bus.execute("DELETE FROM consumer_offset")
+    await room.bus.rewind("g")
     async with running(room.consumer(writing(trouble)).run()):
         await room.caught_up()
         # It takes effect by a replay, and then only once.
         assert await room.count() == 0
         await room.letters.replay((await room.letters.list())[0].id)
         await room.done(1)
-    await bus.close()
 
 
 async def test_two_members_and_one_of_them_is_killed(room: Room) -> None:

@@ -292,3 +292,44 @@ async def test_a_message_is_there_soon_after_it_was_sent(bus: Bus) -> None:
     # Woken, not found by the poll that comes five times a second.
     assert sorted(took_s)[7] < 0.05
     await subscription.close()
+
+
+async def test_reading_without_a_group_brings_what_lies_below_the_heads(bus: Bus) -> None:
+    transport, name, other = await bus.transport(), topic(), topic()
+    await transport.publish([message(f"k{n % 11}", n, topic=name) for n in range(3_000)])
+    await transport.publish([message("k", 0, topic=other)])
+    heads = await transport.heads([name])
+    await transport.publish([message(f"k{n}", 9_999, topic=name) for n in range(11)])
+    found = [each async for chunk in transport.read(heads) for each in chunk]
+    assert sorted(map(number, found)) == list(range(3_000))
+    by_place = defaultdict(list)
+    for each in found:
+        by_place[each.place].append(each.offset)
+    assert all(offsets == list(range(len(offsets))) for offsets in by_place.values())
+    late = {place: head - 1 for place, head in heads.items() if head}
+    ends_only = [each async for chunk in transport.read(heads, late) for each in chunk]
+    assert {each.place: each.offset for each in ends_only} == late
+    assert [chunk async for chunk in transport.read({})] == []
+    assert await transport.positions("g") == {}
+
+
+async def test_a_fetch_that_is_cancelled_loses_nothing(bus: Bus) -> None:
+    transport, name = await bus.transport(), topic()
+    subscription = await transport.subscribe("g", [name])
+    found: list[int] = []
+    for n in range(30):
+        waiting = asyncio.create_task(subscription.fetch(10, 5.0))
+        await asyncio.sleep(0.002 * (n % 5))
+        publishing = asyncio.create_task(transport.publish([message("k", n, topic=name)]))
+        await asyncio.sleep(0.002 * (n % 3))
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            found += map(number, (await waiting).messages)
+        await publishing
+    started_s = time.monotonic()
+    while len(set(found)) < 30:
+        assert time.monotonic() - started_s < 15
+        found += map(number, (await subscription.fetch(10, 0.2)).messages)
+    # In order, as far as each came for the first time.
+    assert [n for i, n in enumerate(found) if n not in found[:i]] == list(range(30))
+    await subscription.close()

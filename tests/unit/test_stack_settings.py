@@ -58,11 +58,27 @@ def test_flags_win_over_the_environment() -> None:
         ({}, 70000, "--port '70000'"),
         ({"TRADEWIND_POSTGRES_URL": "localhost:5432"}, None, "TRADEWIND_POSTGRES_URL"),
         ({"TRADEWIND_VALKEY_URL": "http://x"}, None, "TRADEWIND_VALKEY_URL"),
+        ({"TRADEWIND_KAFKA": "http://x"}, None, "TRADEWIND_KAFKA"),
+        ({"TRADEWIND_KAFKA": "broker:port"}, None, "TRADEWIND_KAFKA"),
     ],
 )
 def test_a_wrong_setting_is_named(environ: dict[str, str], port: int | None, named: str) -> None:
     with pytest.raises(StackError, match=named):
         read_settings(environ, port=port)
+
+
+def test_kafka_is_named_by_host_and_port_or_by_a_whole_address() -> None:
+    assert read_settings({}).kafka_url == ""
+    assert read_settings({"TRADEWIND_KAFKA": "a:9092"}).kafka_url == "kafka://a:9092"
+    assert read_settings({"TRADEWIND_KAFKA": "a:9092"}, kafka="b:1,c:2").kafka_url == "kafka://b:1,c:2"
+    assert read_settings({"TRADEWIND_KAFKA": "kafka+ssl://u:p@a/blue"}).kafka_url == "kafka+ssl://u:p@a/blue"
+
+
+def test_on_kafka_every_room_gets_its_address(tmp_path: Path) -> None:
+    around = surroundings(tmp_path)
+    on_kafka = replace(around, addresses=replace(around.addresses, kafka_url="kafka://a:9092"))
+    assert on_kafka.of_room("order", "order-1", 1, 2)["BUS_URL"] == "kafka://a:9092"
+    assert around.of_room("order", "order-1", 1, 2)["BUS_URL"].startswith("postgresql://bus:")
 
 
 def test_a_room_gets_its_own_database_and_identity(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     clock_skew_file: Annotated[
         str, Setting("File with the seconds by which this process's clock is to be wrong; for fault runs, dev only.")
     ] = ""
-    bus_url: Annotated[Secret | None, Setting("Event bus: a PostgreSQL connection string.", env="BUS_URL")] = None
+    bus_url: Annotated[
+        Secret | None, Setting("Event bus: postgresql://... or kafka://host:port[,host:port][/prefix].", env="BUS_URL")
+    ] = None
     valkey_url: Annotated[
         Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")
     ] = None

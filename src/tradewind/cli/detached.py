@@ -71,7 +71,8 @@ def _daemon(state: State, settings: StackSettings, *, fresh: bool, events_fd: in
             stderr=log,
             start_new_session=True,
             pass_fds=[events_fd],
-            env={**os.environ, "TRADEWIND_HOME": str(state.folder)},
+            # Not as a flag: it may hold a password, and everybody sees the flags.
+            env={**os.environ, "TRADEWIND_HOME": str(state.folder), "TRADEWIND_KAFKA": settings.kafka_url},
         )
 
 

@@ -76,8 +76,13 @@ async def _migrate(urls: Mapping[str, str], *, check: bool) -> int:
 
 
 async def _migrate_bus(url: str, *, check: bool) -> int:
-    """Bring the event bus to its newest step; return how many were applied or are missing."""
+    """Bring the event bus to its newest step; return how many were applied or are missing. Kafka has none."""
     from tradewind.chassis.errors import Unavailable
+    from tradewind.chassis.transport import is_kafka
+
+    if is_kafka(url):
+        click.echo("bus: on Kafka, which needs no migrations")
+        return 0
     from tradewind.chassis.postgres import Database
     from tradewind.chassis.transport.postgres.schema import ensure_schema, missing_steps
 
@@ -123,6 +128,9 @@ def _admin_of_stack(environ: Mapping[str, str]) -> tuple[str, Secrets] | None:
 def _bus_of_stack(environ: Mapping[str, str]) -> str | None:
     """The event bus of the stack that runs here, if one does."""
     found = _admin_of_stack(environ)
+    record = running_supervisor(State.of(environ))
+    if record is not None and record.kafka_url:
+        return record.kafka_url
     return url_for(found[0], "bus", found[1].get("bus"), "bus") if found else None
 
 

@@ -32,7 +32,8 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
     databases, missing = _databases(rooms_with_database(), environ)
     bus_url = variable("BUS_URL", environ)
     if bus_url is None and admin_url is not None:
-        bus_url = url_for(admin_url, "bus", secrets.get("bus"), "bus")
+        record = running_supervisor(state)
+        bus_url = (record.kafka_url if record else "") or url_for(admin_url, "bus", secrets.get("bus"), "bus")
     if bus_url is None:
         missing.append("BUS_URL")
     if missing or bus_url is None:

@@ -34,6 +34,9 @@ def _counts(_context: click.Context, _option: click.Parameter, values: tuple[str
 @click.option(
     "--scale", multiple=True, metavar="NAME=N", callback=_counts, help="Instances of a room; may be repeated."
 )
+@click.option(
+    "--kafka", metavar="HOST:PORT", help="Events travel on this Apache Kafka.  [default: TRADEWIND_KAFKA or none]"
+)
 @click.option("--fresh", is_flag=True, help="Delete all data first.")
 @click.option("--timeout", "timeout_s", default=DEFAULT_TIMEOUT_S, show_default=True, help="With -d: seconds to wait.")
 @click.option("--events-fd", type=int, hidden=True, help="Where a detached supervisor writes its events.")
@@ -42,6 +45,7 @@ def up(
     detach: bool,
     port: int | None,
     scale: dict[str, int],
+    kafka: str | None,
     fresh: bool,
     timeout_s: int,
     events_fd: int | None,
@@ -58,7 +62,7 @@ def up(
         raise click.UsageError(
             f"--scale: {CONTROL_PLANE} is the control plane and runs once; scale the rooms behind it"
         )
-    settings = read_settings(os.environ, port=port, scale=scale)
+    settings = read_settings(os.environ, port=port, scale=scale, kafka=kafka)
     if detach:
         from tradewind.cli.detached import start_detached
 

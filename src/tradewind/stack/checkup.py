@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from tradewind.chassis.transport.kafka.address import parse
 from tradewind.stack import envoy, unprivileged, valkey
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.handed_in import require_kafka
 from tradewind.stack.leftovers import find_leftovers
 from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.postgres import find_binaries
@@ -40,6 +43,7 @@ def examine(state: State, environ: Mapping[str, str]) -> list[Finding]:
         _python(),
         _guarded("PostgreSQL", lambda: _postgres(environ)),
         _guarded("Valkey", lambda: _valkey(environ)),
+        *([_kafka(environ)] if environ.get("TRADEWIND_KAFKA") else []),
         _guarded("Envoy", lambda: _runs(envoy.find_binary(environ), "--version")),
         _guarded("user for PostgreSQL", lambda: _user(environ)),
         _guarded("public port", lambda: _port(state, environ)),
@@ -74,6 +78,15 @@ def _valkey(environ: Mapping[str, str]) -> str:
     if environ.get("TRADEWIND_VALKEY_URL"):
         return "external, by TRADEWIND_VALKEY_URL"
     return _runs(valkey.find_binary(environ), "--version")
+
+
+def _kafka(environ: Mapping[str, str]) -> Finding:
+    def look() -> str:
+        url = read_settings(environ).kafka_url
+        asyncio.run(require_kafka(url))
+        return f"answers at {parse(url).servers}, by TRADEWIND_KAFKA"
+
+    return _guarded("Kafka", look)
 
 
 def _runs(binary: str, argument: str) -> str:

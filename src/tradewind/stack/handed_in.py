@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tradewind.stack import provision
+from tradewind.chassis.transport import is_kafka
+from tradewind.chassis.transport.kafka.address import parse
+from tradewind.stack import probe, provision
 from tradewind.stack.errors import StackError
 
 ADMIN_URL = "TRADEWIND_POSTGRES_URL"
 BUS_URL = "BUS_URL"
+KAFKA_PATIENCE_S = 5.0
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str | None:
@@ -29,8 +32,31 @@ def variable(name: str, environ: Mapping[str, str]) -> str | None:
     return None
 
 
+async def require_kafka(url: str) -> None:
+    """See whether anybody answers at the Kafka address `url`, if it is one.
+
+    Raises:
+        StackError: nobody does; the address is named.
+    """
+    if not url:
+        return
+    address = parse(url)
+    for server in address.servers.split(","):
+        host, _, port = server.rpartition(":")
+        # Behind TLS only a handshake tells more, and the services say so themselves.
+        listens = probe.listens if "SSL" in address.security["security.protocol"].split("_") else probe.kafka
+        if await listens(host.strip("[]"), int(port), timeout_s=KAFKA_PATIENCE_S):
+            return
+    raise StackError(
+        f"no Kafka broker answers at {address.servers}",
+        "start it, or name another: --kafka HOST:PORT or TRADEWIND_KAFKA",
+    )
+
+
 async def make_databases(rooms: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Make the database and the two roles of each room, and the event bus. Repeating it sets the passwords anew.
+    """Make the database and the two roles of each room, and the event bus, unless that is a Kafka cluster.
+
+    Repeating it sets the passwords anew.
 
     Raises:
         StackError: a connection string is missing, or names another role or database than the room's own.
@@ -40,14 +66,16 @@ async def make_databases(rooms: Sequence[str], environ: Mapping[str, str]) -> No
     urls = {name: variable(name, environ) or "" for name in wanted}
     if missing := [name for name, url in urls.items() if not url]:
         raise StackError(f"not set: {', '.join(missing)}", "each names a connection string; NAME_FILE a file with one")
-    passwords = {BUS_URL: _password(BUS_URL, urls[BUS_URL], "bus", "bus")}
+    on_kafka = is_kafka(urls[BUS_URL])
+    passwords = {} if on_kafka else {BUS_URL: _password(BUS_URL, urls[BUS_URL], "bus", "bus")}
     for room in rooms:
         for name, role in zip(_strings_of(room), (f"{room}_service", f"{room}_owner"), strict=True):
             passwords[name] = _password(name, urls[name], role, f"{room}_service")
     for room in rooms:
         runtime, owner = _strings_of(room)
         await provision.create_room(urls[ADMIN_URL], room, password=passwords[runtime], owner_password=passwords[owner])
-    await provision.create_bus(urls[ADMIN_URL], password=passwords[BUS_URL])
+    if not on_kafka:
+        await provision.create_bus(urls[ADMIN_URL], password=passwords[BUS_URL])
     await provision.watch_statements(urls[ADMIN_URL])
 
 

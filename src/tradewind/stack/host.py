@@ -13,6 +13,7 @@ from tradewind.stack import events
 from tradewind.stack.administrator import Administrator, administrator, remember
 from tradewind.stack.control import Announcer, ControlDoor
 from tradewind.stack.events import Event
+from tradewind.stack.handed_in import require_kafka
 from tradewind.stack.leftovers import end_leftovers
 from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.settings import StackSettings
@@ -62,6 +63,7 @@ class Host:
                     events.notice("TRADEWIND_POSTGRES_URL keeps its data: --fresh deletes only what is ours")
                 )
         await self._require_port()
+        await require_kafka(self._settings.kafka_url)
         first = administrator(self._state, self._settings.environ)
         topology = Topology(self._settings, self._state, first.environment)
         supervisor = Supervisor(self._state, topology.units(), serving=topology.serving, tell=self._announcing(first))
@@ -75,6 +77,7 @@ class Host:
                     created=psutil.Process().create_time(),
                     socket=str(door.path),
                     url=self._settings.url,
+                    kafka_url=self._settings.kafka_url,
                 )
             )
             supervisor.start()

@@ -26,14 +26,14 @@ PATIENCE_S = 20.0
 RETRY_S = 0.25
 
 
-async def prepare(state: State, admin_url: str, rooms: Sequence[str]) -> None:
-    """Make everything; prints a line for each migration that was applied."""
+async def prepare(state: State, admin_url: str, rooms: Sequence[str], *, bus: bool = True) -> None:
+    """Make everything; prints a line for each migration that was applied. Without `bus` the events travel elsewhere."""
     if not (keys := state.folder / "signing-keys.json").exists():
         from tradewind.stack.signing_keys import make_signing_keys
 
         make_signing_keys(keys)
     secrets = state.secrets()
-    if not await _provisioned(admin_url, secrets, rooms):
+    if not await _provisioned(admin_url, secrets, rooms, bus=bus):
         for room in rooms:
             await provision.create_room(
                 admin_url,
@@ -43,7 +43,8 @@ async def prepare(state: State, admin_url: str, rooms: Sequence[str]) -> None:
             )
             _say(f"{room}: database and roles are there")
         await provision.watch_statements(admin_url)
-        await provision.create_bus(admin_url, password=secrets.get("bus"))
+        if bus:
+            await provision.create_bus(admin_url, password=secrets.get("bus"))
     for room in rooms:
         owner_url = provision.room_access(
             admin_url, room, password=secrets.get(f"{room}_service"), owner_password=secrets.get(f"{room}_owner")
@@ -51,20 +52,21 @@ async def prepare(state: State, admin_url: str, rooms: Sequence[str]) -> None:
         if not await is_up_to_date(owner_url, room):
             for revision in await _migrate(owner_url, room):
                 _say(f"{room}: applied {revision}")
-    if steps := await ensure_schema(provision.url_for(admin_url, "bus", secrets.get("bus"), "bus")):
+    if bus and (steps := await ensure_schema(provision.url_for(admin_url, "bus", secrets.get("bus"), "bus"))):
         _say(f"bus: applied {steps} steps")
 
 
-async def _provisioned(admin_url: str, secrets: Secrets, rooms: Sequence[str]) -> bool:
-    """Whether all databases are there with our passwords. The bus is made last, so its door tells for all."""
-    names = ["bus", *(f"{room}_service" for room in rooms)]
+async def _provisioned(admin_url: str, secrets: Secrets, rooms: Sequence[str], *, bus: bool) -> bool:
+    """Whether all databases are there with our passwords. The last one that is made tells for all."""
+    names = [*(f"{room}_service" for room in rooms), *(["bus"] if bus else [])]
+    last = names[-1]
     if await provision.count_databases(admin_url, names) < len(names):
         return False
     try:
-        bus = await asyncpg.connect(provision.url_for(admin_url, "bus", secrets.get("bus"), "bus"), timeout=5)
+        door = await asyncpg.connect(provision.url_for(admin_url, last, secrets.get(last), last), timeout=5)
     except asyncpg.InvalidPasswordError:
         return False
-    await bus.close()
+    await door.close()
     return True
 
 
@@ -79,7 +81,7 @@ async def _patiently(state: State, admin_url: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return await prepare(state, admin_url, rooms_with_database())
+            return await prepare(state, admin_url, rooms_with_database(), bus=bool(os.environ.get("PREPARE_BUS")))
         except (OSError, TimeoutError, asyncpg.CannotConnectNowError) as error:
             if time.monotonic() > deadline:
                 raise
@@ -93,7 +95,10 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Run by the supervisor: state folder in `TRADEWIND_HOME`, the administrator's DSN in `PREPARE_POSTGRES_URL`."""
+    """Run by the supervisor: state folder in `TRADEWIND_HOME`, the administrator's DSN in `PREPARE_POSTGRES_URL`.
+
+    `PREPARE_BUS` is set where the bus is a database of ours.
+    """
     state = State(Path(os.environ["TRADEWIND_HOME"]))
     if not (state.folder / "signing-keys.json").exists():
         importlib.import_module("tradewind.chassis.migrations")  # will be needed: load it while the engines start

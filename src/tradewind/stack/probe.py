@@ -47,6 +47,17 @@ async def smtp(host: str, port: int, *, timeout_s: float = 1.0) -> bool:
     return (await _exchange(host, port, b"QUIT\r\n", timeout_s)).startswith(b"220")
 
 
+async def listens(host: str, port: int, *, timeout_s: float = 1.0) -> bool:
+    """Whether anybody takes connections there."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+    except (OSError, TimeoutError):
+        return False
+    return True
+
+
 async def kafka(host: str, port: int, *, timeout_s: float = 1.0) -> bool:
     """Whether a Kafka broker answers: it is asked which requests it knows (ApiVersions, version 0)."""
     request = struct.pack(">ihhih", 10, _API_VERSIONS, 0, _CORRELATION, -1)

@@ -29,6 +29,7 @@ class Addresses:
     """DSN of the administrator."""
     valkey_url: str
     smtp_url: str
+    kafka_url: str = ""
     edge_host: str
     edge_port: int
     gateway_port: int
@@ -70,7 +71,9 @@ class Surroundings:
 
     @property
     def bus_url(self) -> str:
-        """DSN of the event bus."""
+        """Address of the event bus: a Kafka cluster, or a database of its own."""
+        if self.addresses.kafka_url:
+            return self.addresses.kafka_url
         return url_for(self.addresses.postgres_url, "bus", self.secrets.get("bus"), "bus")
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tradewind.chassis.transport.kafka.address import parse
 from tradewind.stack.detours import Detours, read_detours
 from tradewind.stack.errors import StackError
 from tradewind.stack.unit import MAX_INSTANCES
@@ -24,6 +25,8 @@ class StackSettings:
     postgres_url: str = ""
     valkey_url: str = ""
     smtp_url: str = ""
+    kafka_url: str = ""
+    """The event bus; empty: it is a database of its own on the PostgreSQL."""
     detours: Detours = field(default_factory=Detours)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -35,7 +38,11 @@ class StackSettings:
 
 
 def read_settings(
-    environ: Mapping[str, str], *, port: int | None = None, scale: Mapping[str, int] | None = None
+    environ: Mapping[str, str],
+    *,
+    port: int | None = None,
+    scale: Mapping[str, int] | None = None,
+    kafka: str | None = None,
 ) -> StackSettings:
     """Flags win over the environment. Raises StackError that names a wrong value and its variable or flag."""
     for room, count in (scale or {}).items():
@@ -49,6 +56,7 @@ def read_settings(
         valkey_url=_url(environ, "TRADEWIND_VALKEY_URL", "redis", "rediss", "valkey", "valkeys"),
         smtp_url=_url(environ, "TRADEWIND_SMTP_URL", "smtp", "smtps"),
         detours=read_detours(environ),
+        kafka_url=_kafka(environ, kafka),
         environ=dict(environ),
     )
 
@@ -59,6 +67,20 @@ def _port(environ: Mapping[str, str], flag: int | None) -> int:
         named = "--port" if flag is not None else "TRADEWIND_PORT"
         raise StackError(f"{named} {text!r} is not a port", f"a number from 1 to {_MAX_PORT}")
     return int(text)
+
+
+def _kafka(environ: Mapping[str, str], flag: str | None) -> str:
+    """The address as `BUS_URL` has it; `HOST:PORT` is enough to say."""
+    text = flag if flag is not None else environ.get("TRADEWIND_KAFKA", "")
+    if not text:
+        return ""
+    url = text if "://" in text else f"kafka://{text}"
+    try:
+        parse(url)
+    except ValueError as error:
+        named = "--kafka" if flag is not None else "TRADEWIND_KAFKA"
+        raise StackError(f"{named}: {error}", "for example 127.0.0.1:9092, or a:9092,b:9092") from error
+    return url
 
 
 def _url(environ: Mapping[str, str], name: str, *schemes: str) -> str:

@@ -42,6 +42,8 @@ class SupervisorRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     socket: str
     url: str
+    kafka_url: str = ""
+    """Where the events travel; empty: in the database `bus`."""
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):

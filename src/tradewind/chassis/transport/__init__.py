@@ -165,7 +165,7 @@ async def open_transport(url: str, *, member: str) -> Transport:
 
         return PostgresTransport(url, application_name=f"{member} bus")
     if is_kafka(url):
-        from tradewind.chassis.transport.kafka import KafkaTransport
+        from tradewind.chassis.transport.kafka.transport import KafkaTransport
 
         return KafkaTransport(url, member=member)
     raise ValueError(f"BUS_URL begins with postgresql:// or kafka://, not {scheme}:")

@@ -2,10 +2,5 @@
 
 `address` reads the URL, `client` configures librdkafka and translates its errors, `cluster` asks and makes topics, `producing`
 writes, `subscription` reads as a member of a group on the `member` thread, `scan` reads without one, `wire` has the
-bytes and headers. Loaded only where the bus is Kafka: it costs a process 11 MB.
+bytes and headers. librdkafka is loaded only where the bus is Kafka: it costs a process 11 MB.
 """
-
-from tradewind.chassis.transport.kafka.address import Address, parse
-from tradewind.chassis.transport.kafka.transport import KafkaTransport
-
-__all__ = ["Address", "KafkaTransport", "parse"]

@@ -85,6 +85,9 @@ class Cluster:
     async def groups(self) -> list[str]:
         """See `Transport.groups`."""
         said = await self._result(self._client().list_consumer_groups(request_timeout=client.REQUEST_TIMEOUT_S))
+        if said.errors:
+            # Some broker's groups are not among those that came.
+            raise client.away(self._address, said.errors[0])
         names = (self._address.inside(each.group_id) for each in said.valid)
         return sorted(name for name in names if name)
 
