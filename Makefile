@@ -36,6 +36,9 @@ fix: setup ## format and mend what can be mended
 bench: setup ## the figures, printed
 	$(BIN)/tradewind bench
 
+chaos: setup ## ten seeds of faults under traffic, each proved clean
+	$(BIN)/tradewind chaos --seed 1 --runs 10 --write docs/reference/chaos.md
+
 mutate: setup ## take each safeguard out of a copy of the source, and see a test turn red
 	$(BIN)/python -m tests.mutation --report docs/reference/mutation.md
 

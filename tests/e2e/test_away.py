@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.customers import PASSWORD, administrator, bought, crowd, newcomer, product, refusal
 from tests.e2e.platforms import audit, kill, running, until, until_ready
 from tradewind.bench.platform import Platform
+from tradewind.bench.trouble import bus_refused
 from tradewind.traffic.client import Shop, open_shop
 
 
@@ -63,6 +64,23 @@ async def test_what_a_room_missed_it_hears_afterwards(platform: Platform, shop: 
             return sum(email in line and f"{number} is confirmed" in line for line in listed) == 1
 
         await asyncio.to_thread(until, sent, f"the letter to {buyer.email}")
+
+
+async def test_without_the_bus_orders_are_taken_and_settle_once_it_is_back(
+    platform: Platform, shop: Shop, admin: str
+) -> None:
+    buyers = await crowd(shop, 5)
+    sku = await product(shop, admin)
+    async with bus_refused(platform.admin_url):
+        placed = [
+            (buyer, await shop.place_order(buyer, [(sku, 1)], "pm_card_visa")) for _ in range(4) for buyer in buyers
+        ]
+        # Their events are in the outbox, and nowhere else.
+        for buyer, order in placed:
+            assert (await shop.order(buyer.token, order["id"]))["status"] == "pending"
+    for buyer, order in placed:
+        assert (await shop.settled(buyer.token, order["id"]))["status"] == "confirmed"
+    await asyncio.to_thread(audit, platform)
 
 
 async def test_a_room_that_is_away_is_said_to_be(platform: Platform, shop: Shop, admin: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ import pytest
 TIMEOUT_S = 300.0
 
 
-def chaos(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
+def chaos(folder: Path, *options: str, environ: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any], str]:
     """Exit code, report, and what was told meanwhile."""
     done = subprocess.run(
         [sys.executable, "-m", "tradewind.cli", "chaos", "--format", "json", *options],
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), **(environ or {})},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

@@ -60,6 +60,7 @@ from tradewind.services.payment.parts import Parts as PaymentParts
 from tradewind.services.payment.providers import Provider
 from tradewind.services.payment.providers.opening import open_provider
 from tradewind.services.payment.settings import PaymentSettings
+from tradewind.services.payment.usecases import seal_ledger
 from tradewind.services.user.app import create_app as create_user
 from tradewind.services.user.settings import UserSettings
 from tradewind.stack import provision
@@ -328,6 +329,7 @@ async def fill(admin_url: str, folder: Path) -> Lab:
             report = await lab.audit(provider=provider, wait_s=30.0)
             assert report.settled, report.waits_for
             lab.charges = tuple(await provider.charges())
+            await seal_ledger(platform.rooms["payment"].parts)
         await _name_ids(lab)
     finally:
         await sandbox.close()

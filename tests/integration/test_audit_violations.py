@@ -34,6 +34,7 @@ def plant(name: str, invariant: str, subject: str, **statements: str | tuple[str
 
 BY_LEDGER_ID = "ledger transaction"
 LEDGER_OPEN = "ALTER TABLE ledger_transaction DISABLE TRIGGER USER"
+UNSEALED = ("ALTER TABLE ledger_seal DISABLE TRIGGER USER", "DELETE FROM ledger_seal")
 ANY_ROW = """
     ALTER TABLE ledger_transaction DROP CONSTRAINT ledger_rules;
     ALTER TABLE ledger_transaction DROP CONSTRAINT ledger_transaction_check;
@@ -53,6 +54,15 @@ LEDGER = [
             LEDGER_OPEN,
             ANY_ROW,
             "UPDATE ledger_transaction SET credit_account = debit_account WHERE payment_id = '{confirmed_payment}'",
+        ),
+    ),
+    plant(
+        "a sealed transaction was moved to another day",
+        "I1",
+        "ledger seal",
+        payment=(
+            LEDGER_OPEN,
+            "UPDATE ledger_transaction SET booked_at = booked_at + interval '1 day' WHERE payment_id = '{confirmed_payment}'",
         ),
     ),
     plant(
@@ -139,7 +149,7 @@ PAYMENTS = [
         "a wrong charge that was undone is still in suspense",
         "I2",
         "payment {misquoted_payment}",
-        payment=(LEDGER_OPEN, "DELETE FROM ledger_transaction WHERE cause = 'mismatch_undone'"),
+        payment=(LEDGER_OPEN, "DELETE FROM ledger_transaction WHERE cause = 'mismatch_undone'", *UNSEALED),
     ),
 ]
 

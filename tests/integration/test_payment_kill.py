@@ -23,7 +23,7 @@ from tradewind.chassis.ids import new_id
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.transport import Message
 from tradewind.chassis.transport.postgres import PostgresTransport, ensure_schema
-from tradewind.contracts.order import OrderPlaced
+from tradewind.contracts.order import OrderCancelled, OrderPlaced
 from tradewind.stack.provision import RoomAccess
 
 MakeDatabase = Callable[[], Awaitable[str]]
@@ -84,6 +84,25 @@ class Process:
         """Put orders on the bus."""
         await self.bus.publish([_message(order) for order in orders])
 
+    async def cancel(self, order: Order) -> None:
+        """Put word of its cancellation on the bus."""
+        await self.bus.publish([_about(order, order.cancelled(), 2)])
+
+    @contextlib.asynccontextmanager
+    async def nothing_recorded(self, order: Order) -> AsyncIterator[None]:
+        """Meanwhile the service can ask the provider, but waits with what it found out about this order."""
+        async with self.database.transaction() as tx:
+            await tx.rows("SELECT FROM payment WHERE id = $1 FOR UPDATE", order.payment_id)
+            yield
+
+    async def charge_is(self, order: Order, status: str) -> None:
+        """Wait until the provider has the order's one charge in `status`."""
+
+        async def reached() -> bool:
+            return [charge["status"] for charge in await self.sandbox.charges(reference=order.id)] == [status]
+
+        await eventually(reached)
+
     async def status(self, order: Order) -> str | None:
         """As the database has it."""
         found = await self.database.value("SELECT status FROM payment WHERE id = $1", order.payment_id)
@@ -105,9 +124,13 @@ class Process:
 
 
 def _message(order: Order) -> Message:
-    envelope: Envelope[OrderPlaced] = Envelope(
-        id=new_id(), source="order-service", type=OrderPlaced.TYPE, subject=order.id, aggregateversion=1,
-        time=datetime.now(UTC), data=order.placed,
+    return _about(order, order.placed, 1)
+
+
+def _about(order: Order, data: OrderPlaced | OrderCancelled, version: int) -> Message:
+    envelope: Envelope[Any] = Envelope(
+        id=new_id(), source="order-service", type=data.TYPE, subject=order.id, aggregateversion=version,
+        time=datetime.now(UTC), data=data,
     )  # fmt: skip
     return Message(topic="order", key=order.id, id=envelope.id, type=envelope.type, value=encode(envelope))
 
@@ -210,6 +233,98 @@ async def test_sigterm_ends_what_is_under_way(process: Process) -> None:
     await eventually(begun)
     assert await process.end(running, signal.SIGTERM) == 0
     assert await process.captured(*orders)
+
+
+async def held(process: Process, order: Order) -> asyncio.subprocess.Process:
+    """A service that has written down that the order's money is held, and gets no answer about capturing it."""
+    running = await process.start(PAYMENT_CAPTURE="manual")
+    await process.place(order)
+
+    async def begun() -> bool:
+        return await process.status(order) is not None
+
+    await process.sandbox.call("POST", "/v1/_control", {"latency_ms": 300})
+    await eventually(begun)
+    async with process.nothing_recorded(order):
+        await process.charge_is(order, "authorized")
+        assert await process.status(order) == "processing"
+        await process.sandbox.call("POST", "/v1/_control", {"outage_s": 60, "outage_mode": "silent"})
+
+    async def recorded() -> bool:
+        return await process.status(order) == "authorized"
+
+    await eventually(recorded)
+    return running
+
+
+async def heard(process: Process, order: Order, *types: str) -> None:
+    """Wait until exactly these were told of the payment."""
+
+    async def told() -> bool:
+        return [event["type"].split(".")[1] for event in await process.told(order)] == list(types)
+
+    await eventually(told, 30.0)
+
+
+async def test_killed_between_the_hold_and_our_record(process: Process) -> None:
+    first = await process.start(PAYMENT_CAPTURE="manual")
+    order = new_order("pm_sandbox_timeout_charged")
+    await process.place(order)
+    await process.charge_is(order, "authorized")
+    await process.end(first, signal.SIGKILL)
+    assert await process.status(order) == "processing"
+    await process.start(PAYMENT_CAPTURE="manual")
+    await eventually(lambda: process.captured(order))
+    await heard(process, order, "authorized", "captured")
+    await process.charge_is(order, "succeeded")
+
+
+async def test_killed_between_our_record_of_the_hold_and_the_capture(process: Process) -> None:
+    order = new_order()
+    running = await held(process, order)
+    await process.end(running, signal.SIGKILL)
+    await process.sandbox.call("POST", "/v1/_control", {"outage_s": 0, "latency_ms": 0})
+    await process.charge_is(order, "authorized")
+    await process.start(PAYMENT_CAPTURE="automatic")
+    await eventually(lambda: process.captured(order))
+    await heard(process, order, "authorized", "captured")
+
+
+async def test_cancelled_while_a_killed_service_holds_the_money(process: Process) -> None:
+    order = new_order()
+    running = await held(process, order)
+    await process.end(running, signal.SIGKILL)
+    await process.sandbox.call("POST", "/v1/_control", {"outage_s": 0, "latency_ms": 0})
+    # It is cancelled by a successor that speaks to nobody; whoever comes then finds what is to be let go of.
+    await process.sandbox.kill()
+    running = await process.start(PAYMENT_CAPTURE="manual")
+    await process.cancel(order)
+
+    async def heard_of() -> bool:
+        sql = "SELECT order_cancelled FROM payment WHERE id = $1"
+        return bool(await process.database.value(sql, order.payment_id))
+
+    await eventually(heard_of)
+    await process.end(running, signal.SIGKILL)
+    await process.sandbox.start()
+    await process.start(PAYMENT_CAPTURE="manual")
+    await process.charge_is(order, "cancelled")
+    await heard(process, order, "authorized", "cancelled")
+    assert await process.database.value("SELECT count(*) FROM ledger_transaction") == 0
+
+
+async def test_killed_between_the_capture_and_our_record(process: Process) -> None:
+    order = new_order()
+    running = await held(process, order)
+    async with process.nothing_recorded(order):
+        await process.sandbox.call("POST", "/v1/_control", {"outage_s": 0, "latency_ms": 0})
+        await process.charge_is(order, "succeeded")
+        await process.end(running, signal.SIGKILL)
+    assert await process.status(order) == "authorized"
+    await process.start(PAYMENT_CAPTURE="manual")
+    await eventually(lambda: process.captured(order))
+    await heard(process, order, "authorized", "captured")
+    assert await process.database.value("SELECT count(*) FROM ledger_transaction") == 1
 
 
 async def test_the_sandbox_is_refused_outside_of_dev(process: Process, tmp_path: Path) -> None:

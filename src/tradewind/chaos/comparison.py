@@ -5,6 +5,7 @@ What was not acknowledged may be there or not; where it is, it belongs to a key 
 
 from __future__ import annotations
 
+import asyncio
 import email
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,29 +36,54 @@ _SHIPPED = ("shipped", "delivered")
 _PAID = ("confirmed", *_SHIPPED)
 
 
-async def compare(
-    entries: Sequence[Entry], looks: Mapping[str, Look], charges: Sequence[Charge], mail: Path
-) -> list[str]:
-    """A sentence for each disagreement; none when everything is as the customers were told."""
-    orders = {row["id"]: row for row in await looks["order"].rows(_ORDERS)}
-    refunds = {row["id"]: row for row in await looks["payment"].rows(_REFUNDS)}
-    stored = [
-        *((row["subject"], row["key"], row["body"]) for row in await looks["order"].rows(_STORED)),
-        *((row["subject"], row["key"], row["body"]) for row in await looks["payment"].rows(_STORED)),
-    ]
-    shipments = {row["order_id"]: row["tracking"] for row in await looks["order"].rows(_SHIPMENTS)}
-    accounts = {row["id"]: row["email"] for row in await looks["auth"].rows(_ACCOUNTS)}
-    profiles = {row["id"] for row in await looks["user"].rows(_PROFILES)}
-    mails = await looks["notification"].rows(_MAILS)
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What the databases, the provider and the mailbox hold. Rows are mappings, named as the queries above name them."""
+
+    orders: Mapping[str, Mapping[str, Any]]
+    refunds: Mapping[str, Mapping[str, Any]]
+    stored: Sequence[tuple[str, str, bytes]]
+    """Subject, key and body of every success that is kept for repetition."""
+    shipments: Mapping[str, str]
+    accounts: Mapping[str, str]
+    profiles: frozenset[str]
+    mails: Mapping[str, Any]
+    """Message-IDs, and when they were sent."""
+    letters: Mapping[str, int]
+    """Message-IDs, and how many such letters arrived."""
+    charges: Sequence[Charge]
+
+
+async def look_up(looks: Mapping[str, Look], charges: Sequence[Charge], mail: Path) -> Found:
+    """Read everything.
+
+    Raises:
+        Unavailable: a database is away.
+    """
+    stored = [*await looks["order"].rows(_STORED), *await looks["payment"].rows(_STORED)]
+    return Found(
+        orders={row["id"]: dict(row) for row in await looks["order"].rows(_ORDERS)},
+        refunds={row["id"]: dict(row) for row in await looks["payment"].rows(_REFUNDS)},
+        stored=[(row["subject"], row["key"], row["body"]) for row in stored],
+        shipments={row["order_id"]: row["tracking"] for row in await looks["order"].rows(_SHIPMENTS)},
+        accounts={row["id"]: row["email"] for row in await looks["auth"].rows(_ACCOUNTS)},
+        profiles=frozenset(row["id"] for row in await looks["user"].rows(_PROFILES)),
+        mails={row["message_id"]: row["sent_at"] for row in await looks["notification"].rows(_MAILS)},
+        letters=await asyncio.to_thread(_letters, mail),
+        charges=charges,
+    )
+
+
+def disagreements(entries: Sequence[Entry], found: Found) -> list[str]:
+    """A sentence for each; none when everything is as the customers were told."""
     told = [entry for entry in entries if entry.acknowledged]
     return [
-        *_few("orders", _orders(told, orders)),
-        *_few("keys", _once(entries, orders, stored)),
-        *_few("moves", _moves(told, orders, shipments)),
-        *_few("refunds", _refunds(told, refunds)),
-        *_few("customers", _customers(told, accounts, profiles)),
-        *_few("the provider", _provider(orders.values(), charges)),
-        *_few("mail", _mail(mails, mail)),
+        *_few("orders", _orders(told, found.orders)),
+        *_few("keys", _once(entries, found.orders, found.stored)),
+        *_few("moves", _moves(told, found.orders, found.shipments)),
+        *_few("refunds", _refunds(told, found.refunds)),
+        *_few("customers", _customers(told, found.accounts, found.profiles)),
+        *_few("the provider", _provider(found.orders.values(), found.charges)),
+        *_few("mail", _mail(found.mails, found.letters)),
     ]
 
 
@@ -123,7 +149,7 @@ def _refunds(told: Iterable[Entry], refunds: Mapping[str, Any]) -> Iterable[str]
             yield f"refund {row['id']} is still pending"
 
 
-def _customers(told: Iterable[Entry], accounts: Mapping[str, str], profiles: set[str]) -> Iterable[str]:
+def _customers(told: Iterable[Entry], accounts: Mapping[str, str], profiles: frozenset[str]) -> Iterable[str]:
     for entry in told:
         if entry.act != "register":
             continue
@@ -158,16 +184,19 @@ def _provider(orders: Iterable[Any], charges: Iterable[Charge]) -> Iterable[str]
             yield f"the provider holds money for an order that is not there: {order_id}"
 
 
-def _mail(mails: Sequence[Any], folder: Path) -> Iterable[str]:
+def _mail(mails: Mapping[str, Any], letters: Mapping[str, int]) -> Iterable[str]:
+    for message_id, sent_at in mails.items():
+        if letters.get(message_id, 0) != 1 or sent_at is None:
+            yield f"mail {message_id} arrived {letters.get(message_id, 0)} times; sent at {sent_at}"
+    for message_id in letters.keys() - mails.keys():
+        yield f"mail {message_id} arrived, and no notification has it"
+
+
+def _letters(folder: Path) -> Counter[str]:
     found: Counter[str] = Counter()
     for path in folder.glob("*.eml"):
         found[email.message_from_bytes(path.read_bytes()).get("Message-ID", "").strip()] += 1
-    ours = {row["message_id"] for row in mails}
-    for row in mails:
-        if found[row["message_id"]] != 1 or row["sent_at"] is None:
-            yield f"mail {row['message_id']} arrived {found[row['message_id']]} times; sent at {row['sent_at']}"
-    for message_id in found.keys() - ours:
-        yield f"mail {message_id} arrived, and no notification has it"
+    return found
 
 
 def _few(kind: str, sentences: Iterable[str]) -> list[str]:

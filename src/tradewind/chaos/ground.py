@@ -57,13 +57,13 @@ class Ground:
         serving = [child for child in postmaster.children() if "127.0.0.1(" in " ".join(_title(child))]
         return self._random.choice(serving) if serving else None
 
-    async def ready(self) -> bool:
-        """Whether the supervisor answers and says that all it runs is ready."""
+    async def not_ready(self) -> list[str]:
+        """The names of what runs and is not ready; the supervisor's where it does not answer."""
         try:
             rows = await asyncio.to_thread(self._rows)
         except (StackError, OSError, TimeoutError):
-            return False
-        return bool(rows) and all(row["ready"] and row["state"] == "running" for row in rows)
+            return [SUPERVISOR]
+        return [f"{row['name']} ({row['state']})" for row in rows if not row["ready"] or row["state"] != "running"]
 
     def _rows(self) -> list[dict[str, Any]]:
         answers = list(ask(self.platform.state, timeout_s=ASK_TIMEOUT_S, verb="ps"))

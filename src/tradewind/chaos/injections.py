@@ -20,7 +20,7 @@ from tradewind.bench.platform import CommandFailed
 from tradewind.chaos.disk import Ballast
 from tradewind.chaos.ground import Ground, signal_all, whole
 from tradewind.chaos.messages import redeliver
-from tradewind.chaos.plan import SUPERVISOR, Fault, Kind
+from tradewind.chaos.plan import BACKEND, SUPERVISOR, Fault, Kind
 from tradewind.chassis.errors import Unavailable
 from tradewind.stack.errors import StackError
 
@@ -59,6 +59,10 @@ class Injection:
     async def heal(self) -> None:
         """Undo it."""
 
+    def over(self) -> bool:
+        """Whether the platform has noticed: what was killed has a successor."""
+        return True
+
     async def _aim_at(self, name: str) -> psutil.Process:
         async with asyncio.timeout(AIM_TIMEOUT_S):
             while (process := self.ground.process(name)) is None:
@@ -79,6 +83,12 @@ class Kill(Injection):
     async def heal(self) -> None:
         if self.fault.target == SUPERVISOR:
             await self.ground.up()
+
+    def over(self) -> bool:
+        if self.fault.target == BACKEND:  # nobody takes its place
+            return True
+        successor = self.ground.process(self.fault.target)
+        return successor is not None and successor.pid != self.pid
 
 
 class Stop(Injection):

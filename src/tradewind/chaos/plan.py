@@ -26,6 +26,14 @@ T = TypeVar("T")
 SUPERVISOR = "supervisor"
 BACKEND = "postgres-backend"
 ENGINES = ("postgres", "valkey", "envoy", "psp-sandbox", "mailbox")
+WAYS_OF_MONEY = (
+    "order/postgres",
+    "order/bus",
+    "payment/postgres",
+    "payment/bus",
+    "payment/psp",
+    "psp-sandbox/webhooks",
+)
 TOPICS = ("order", "payment", "auth")
 RECOVERY_S = 1.5
 """What a wave is assumed to need until all is well again; decides how many waves fit into the seconds."""
@@ -36,12 +44,13 @@ ALONE: frozenset[Kind] = frozenset({"restart", "disk"})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made of. `scale` gives a room more than one instance."""
+    """What a run is made of. `scale` gives a room more than one instance; `keep` leaves the state of a clean run there."""
 
     seed: int
     seconds: float = 60.0
     rate_per_s: float = 20.0
     kinds: tuple[Kind, ...] = KINDS
+    keep: bool = False
     scale: Mapping[str, int] = msgspec.field(default_factory=lambda: {"order": 2, "payment": 2})
 
 
@@ -86,7 +95,8 @@ class Wave(msgspec.Struct, frozen=True):
 def make_plan(options: Options) -> list[Wave]:
     """The waves of a run: at least one, and as many as fit into its seconds.
 
-    Kinds are dealt like cards, and of each kind the targets, so that a run meets all before it meets one twice.
+    Kinds are dealt like cards, kills and partitions more often than others, and of each kind the targets, so that a run meets
+    all before it meets one again.
     """
     dealer = _Dealer(options)
     waves: list[Wave] = []
@@ -104,20 +114,21 @@ def instances(options: Options) -> list[str]:
 
 
 class _Shape(NamedTuple):
-    """What may be drawn for a kind: seconds it lasts (between two numbers), its modes, its amounts."""
+    """What may be drawn for a kind: seconds it lasts (between two numbers), its modes, its amounts; `cards` in the deck."""
 
     lasts_s: tuple[float, float] = (0.0, 0.0)
     modes: Sequence[str] = ("",)
     amounts: Sequence[int] = (0,)
+    cards: int = 1
 
 
 _SHAPES: Mapping[Kind, _Shape] = {
-    "kill": _Shape(),
-    "stop": _Shape((0.5, 4.0)),
+    "kill": _Shape(cards=4),
+    "stop": _Shape((0.5, 4.0), cards=2),
     "restart": _Shape(),
-    "partition": _Shape((1.0, 6.0), modes=("stall", "refuse")),
+    "partition": _Shape((1.0, 6.0), modes=("stall", "refuse"), cards=3),
     "delay": _Shape((2.0, 5.0), amounts=(10, 50, 200, 800)),
-    "reset": _Shape((1.0, 4.0), amounts=(100, 1_000, 10_000, 100_000)),
+    "reset": _Shape((1.0, 4.0), amounts=(100, 1_000, 10_000, 100_000), cards=2),
     "messages": _Shape(amounts=(20, 50, 200)),
     "webhooks": _Shape((3.0, 6.0), amounts=(0, 300, 2_000)),
     "outage": _Shape((2.0, 6.0), modes=("unavailable", "silent")),
@@ -131,7 +142,8 @@ class _Dealer:
         self._random = random.Random(f"chaos {options.seed}")
         rooms = all_rooms()
         processes = [*ENGINES, SUPERVISOR, *instances(options)]
-        inner = [way for way in ways(rooms) if way not in CLIENTS]
+        # The ways of money come up twice as often.
+        inner = [*(way for way in ways(rooms) if way not in CLIENTS), *WAYS_OF_MONEY]
         targets: dict[Kind, Sequence[str]] = {
             "kill": [*processes, BACKEND],
             "stop": processes,
@@ -146,7 +158,8 @@ class _Dealer:
             "disk": ["postgres"],
         }
         self._held: Fault | None = None
-        self._kinds: _Deck[Kind] = _Deck(self._random, options.kinds)
+        cards = [kind for kind in options.kinds for _ in range(_SHAPES[kind].cards)]
+        self._kinds: _Deck[Kind] = _Deck(self._random, cards)
         self._targets = {kind: _Deck(self._random, targets[kind]) for kind in options.kinds}
 
     def wave(self) -> Wave:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
 import msgspec
 
 from tradewind.chaos.plan import Fault
@@ -81,3 +85,51 @@ def summary(report: Report) -> list[str]:
     if report.folder:
         lines.append(f"state and logs are kept in {report.folder}")
     return [*lines, f"seed {report.seed} is {'clean' if report.clean else 'NOT CLEAN'}"]
+
+
+def table(reports: Sequence[Report]) -> str:
+    """All runs, as the documentation keeps them (Markdown)."""
+    lines = [_HEAD.format(seconds=reports[0].seconds, rate=reports[0].rate_per_s)]
+    lines += [_row(report) for report in reports]
+    clean = sum(report.clean for report in reports)
+    lines.append(f"\n{clean} of {len(reports)} runs were clean.\n")
+    lines += [f"* seed {report.seed}: {problem}" for report in reports for problem in report.problems]
+    kinds = Counter(each.fault.kind for report in reports for each in report.struck if not each.not_run)
+    lines += ["\n| kind | times | requests in flight, median | well again, median | longest |", "|---|---|---|---|---|"]
+    lines += [_kind_row(kind, count, reports) for kind, count in kinds.most_common()]
+    left = Counter(each.fault.kind for report in reports for each in report.struck if each.not_run)
+    lines += [f"\nNot run on this machine: {kind}, {count} times." for kind, count in left.items()]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = """# Fault runs
+
+Written by `make chaos`: `tradewind chaos` with {seconds:g} s of faults and {rate:g} requests a second, one seed after the other.
+[What is injected and what is proved](../concepts/chaos.md).
+
+| seed | faults | requests | in flight, least | orders | writes acknowledged | keys repeated | recovery, longest | all at rest after | verdict |
+|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def _row(report: Report) -> str:
+    fired = [each for each in report.struck if not each.not_run]
+    cells = (
+        report.seed,
+        len(fired),
+        report.requests,
+        min((each.in_flight for each in fired), default=0),
+        report.acknowledged.get("order", 0),
+        sum(report.acknowledged.values()),
+        report.replayed,
+        f"{max((each.recovery_s or 0.0 for each in fired), default=0.0):.1f} s",
+        f"{report.settled_s:.1f} s",
+        "clean" if report.clean else "**not clean**",
+    )
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _kind_row(kind: str, count: int, reports: Sequence[Report]) -> str:
+    struck = [each for report in reports for each in report.struck if each.fault.kind == kind and not each.not_run]
+    flying = statistics.median(each.in_flight for each in struck)
+    recovered = [each.recovery_s for each in struck if each.recovery_s is not None] or [0.0]
+    return f"| `{kind}` | {count} | {flying:g} | {statistics.median(recovered):.1f} s | {max(recovered):.1f} s |"

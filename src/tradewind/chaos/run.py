@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from tradewind.audit.look import open_looks
 from tradewind.audit.run import audit
 from tradewind.audit.sources import Sources
 from tradewind.bench.platform import CommandFailed, Platform
-from tradewind.chaos.comparison import compare
+from tradewind.chaos.comparison import disagreements, look_up
 from tradewind.chaos.customers import Crowd, Traffic
 from tradewind.chaos.disk import SmallDisk
 from tradewind.chaos.ground import Ground
@@ -46,12 +47,12 @@ SourcesOf = Callable[[Mapping[str, str]], Sources]
 
 
 async def run(options: Options, folder: Path, sources_of: SourcesOf, say: Say) -> Report:
-    """Run `options` in `folder`, which is empty; it is left there, with all logs, when the run was not clean.
+    """Run `options` in `folder`, which is empty; it is deleted afterwards, unless the run was not clean or is to be kept.
 
     `sources_of` says where a platform's books are, given the environment its commands get.
     """
     report = Report(seed=options.seed, seconds=options.seconds, rate_per_s=options.rate_per_s)
-    async with _ground(options, folder, report, say) as ground:
+    async with _ground(options, folder, report) as ground:
         say(f"a platform of its own is up in {ground.folder}")
         with Journal(folder / "journal.jsonl") as journal:
             async with open_shop(ground.links.edge_url, connections=CONNECTIONS) as shop:
@@ -63,7 +64,7 @@ async def run(options: Options, folder: Path, sources_of: SourcesOf, say: Say) -
 
 
 @contextlib.asynccontextmanager
-async def _ground(options: Options, folder: Path, report: Report, say: Say) -> AsyncIterator[Ground]:
+async def _ground(options: Options, folder: Path, report: Report) -> AsyncIterator[Ground]:
     """The platform with its proxies; afterwards no process is left, and that is held against it."""
     state = folder / "state"
     disk = SmallDisk(state / "postgres")
@@ -90,12 +91,12 @@ async def _ground(options: Options, folder: Path, report: Report, say: Say) -> A
     finally:
         await asyncio.to_thread(_take_down, platform, report)
         await links.close()
-        disk.unmount(keep=not report.clean)
-        if report.clean:
-            platform.state.remove()
-        else:
+        kept = options.keep or not report.clean
+        disk.unmount(keep=kept)
+        if kept:
             report.folder = str(folder)
-            say(f"state and logs are kept in {folder}")
+        else:
+            await asyncio.to_thread(shutil.rmtree, folder)
 
 
 def _take_down(platform: Platform, report: Report) -> None:
@@ -157,7 +158,7 @@ async def _compare(entries: list[Entry], sources: Sources, mail: Path, report: R
     try:
         charges = await sources.provider.charges()
         async with open_looks({**sources.databases, BUS: sources.bus_url}) as looks:
-            report.problems += await compare(entries, looks, charges, mail)
+            report.problems += disagreements(entries, await look_up(looks, charges, mail))
     except Unavailable as problem:
         report.problems.append(f"the journal cannot be compared: {problem.detail}")
 

@@ -46,14 +46,14 @@ class Sender:
         """Requests sent and not answered."""
         return self._in_flight
 
-    async def until_in_flight(self, timeout_s: float) -> int:
-        """How many requests are in flight, as soon as there is one; 0 when there was none for `timeout_s`.
+    async def until_in_flight(self, wanted: int, timeout_s: float) -> int:
+        """How many requests are in flight, as soon as there are `wanted`, or after `timeout_s`.
 
         Nothing else of this event loop runs between the count and what the caller does next without awaiting.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self._in_flight:
+                while self._in_flight < wanted:
                     self._changed.clear()
                     await self._changed.wait()
         return self._in_flight

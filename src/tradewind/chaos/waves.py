@@ -12,9 +12,10 @@ from tradewind.chaos.plan import Strike, Wave
 from tradewind.chaos.report import Report, Struck, struck_line
 from tradewind.chaos.sender import Sender
 
+MEETS = 3
+"""Requests in flight that a fault waits for; with none at all it fails the run."""
 MEET_TIMEOUT_S = 10.0
-"""How long a fault waits for a request in flight."""
-RECOVERY_TIMEOUT_S = 60.0
+RECOVERY_TIMEOUT_S = 30.0
 POLL_S = 0.1
 
 
@@ -53,7 +54,7 @@ class Waves:
 
     async def _through(self, injection: Injection, struck: Struck) -> None:
         """Strike with something in flight, let it last, heal, wait until all is well."""
-        struck.in_flight = await self._sender.until_in_flight(MEET_TIMEOUT_S)
+        struck.in_flight = await self._sender.until_in_flight(MEETS, MEET_TIMEOUT_S)
         # From here to the first `await` of `strike` nothing else runs: what is in flight now is what it meets.
         began_s, struck.at_s = time.monotonic(), self._now_s()
         struck.pid = injection.pid
@@ -71,18 +72,22 @@ class Waves:
         struck.note = injection.note
         if not struck.in_flight:
             self._problem(f"{struck.fault} met no request in flight in {MEET_TIMEOUT_S:.0f} s")
-        if await self._well_again(over_s):
-            struck.recovery_s = time.monotonic() - over_s
+        missing = await self._until_well_again(injection, over_s)
+        if missing:
+            self._problem(f"{struck.fault}: not well again after {RECOVERY_TIMEOUT_S:.0f} s, because of {missing}")
         else:
-            self._problem(f"{struck.fault}: not well again after {RECOVERY_TIMEOUT_S:.0f} s")
+            struck.recovery_s = time.monotonic() - over_s
 
-    async def _well_again(self, over_s: float) -> bool:
+    async def _until_well_again(self, injection: Injection, over_s: float) -> str:
+        """Wait until everything is ready and a write that began after `over_s` succeeded; what kept us, if it lasts."""
         deadline_s = time.monotonic() + RECOVERY_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            if self._sender.last_success_began_s > over_s and await self._ground.ready():
-                return True
+        while True:
+            missing = ", ".join(await self._ground.not_ready()) if injection.over() else injection.fault.target
+            if not missing and self._sender.last_success_began_s > over_s:
+                return ""
+            if time.monotonic() > deadline_s:
+                return missing or "writes that do not succeed"
             await asyncio.sleep(POLL_S)
-        return False
 
     def _now_s(self) -> float:
         return round(time.monotonic() - self._began_s, 1)

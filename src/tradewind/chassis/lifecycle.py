@@ -120,8 +120,9 @@ def _background(
         if foundation.transport is None:
             raise Unavailable("bus-not-configured", "BUS_URL is missing, and this service emits events.")
         relay = Relay(
-            settings.database_url.reveal(), foundation.transport, foundation.outbox, metrics=foundation.metrics
-        )
+            settings.database_url.reveal(), foundation.transport, foundation.outbox,
+            metrics=foundation.metrics, gap_s=service.linger_s,
+        )  # fmt: skip
         found.append(_Background("relay", relay.run))
     if service.handlers is not None:
         if foundation.transport is None or database is None:

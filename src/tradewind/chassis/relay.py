@@ -29,7 +29,7 @@ from tradewind.chassis.transport import Message, Transport
 
 POLL_S = 0.2
 LINGER_S = 0.002
-GAP_S = 0.008
+GAP_S = 0.004
 BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 BALANCE_EVERY_S = 1.0

@@ -22,7 +22,7 @@ class Service(Generic[P]):
 
     `assemble` makes the room's parts out of the foundation and takes them down again; a test passes its own.
     `jobs` are made from the parts, so that a use case can wake one. `linger_s` is how long events that keep coming gather
-    for the room's next transaction: short where somebody waits for what follows from them.
+    for the next transaction, those the room hears and those it emits: short where somebody waits for what follows.
     """
 
     room: str

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "gateway", "outboxes", "audit")
-ON_A_PLATFORM = frozenset({"start", "memory", "orders", "gateway"})
+PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "outboxes", "audit")
+ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway"})
 """Parts that share one; it is started for any of them."""
 
 
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="These parts only; default: all.")
 @click.option(
-    "--rate", "rates", type=float, multiple=True, default=(30.0, 60.0, 75.0), show_default=True, help="Orders a second."
+    "--rate",
+    "rates",
+    type=float,
+    multiple=True,
+    default=(60.0, 80.0, 100.0, 120.0),
+    show_default=True,
+    help="Orders a second; it ends at the first that is not carried.",
 )
 @click.option("--seconds", type=float, default=20.0, show_default=True, help="How long each rate is held.")
 @click.option(
@@ -28,10 +34,12 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import audit, gateway, orders, outboxes, startup
+    from tradewind.bench import audit, gateway, messaging, orders, outboxes, startup, trouble
     from tradewind.bench.figures import Figure, figure_line
     from tradewind.bench.platform import Platform
+    from tradewind.chassis import logs
 
+    logs.configure("bench", "bench", "error", "text")
     wanted = set(only or PARTS)
     figures: list[Figure] = []
     if wanted & ON_A_PLATFORM:
@@ -46,11 +54,17 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
                 if "orders" in wanted:
                     click.echo("\norders")
                     figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
+                if "trouble" in wanted:
+                    click.echo("\ntrouble")
+                    figures += asyncio.run(trouble.run(platform, click.echo, seed=seed))
                 if "gateway" in wanted:
                     click.echo("\ngateway")
                     figures += asyncio.run(gateway.measure(platform, click.echo))
             finally:
                 platform.down("--volumes")
+    if "messaging" in wanted:
+        click.echo("\nmessaging")
+        figures += asyncio.run(messaging.measure(click.echo))
     if "outboxes" in wanted:
         click.echo("\nways to read an outbox")
         figures += asyncio.run(outboxes.measure(click.echo))

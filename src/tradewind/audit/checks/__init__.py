@@ -28,6 +28,7 @@ Check: TypeAlias = Callable[[Books], Awaitable[list[Violation]]]
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("I1 ledger", ledger.sums_to_zero),
+    ("I1 seals", ledger.seals_hold),
     ("I2 payments", payments.captured_once_in_our_books),
     ("I2 provider's charges", charges.captured_once_at_the_provider),
     ("I3 idempotency keys", keys.successes_have_their_resource),

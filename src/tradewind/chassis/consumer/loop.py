@@ -37,7 +37,7 @@ P = TypeVar("P")
 BATCH = 500
 FETCH_TIMEOUT_S = 0.5
 APPLY_TIMEOUT_S = 30.0
-LINGER_S = 0.008
+LINGER_S = 0.004
 # Positions only save work: what was not committed comes again, and the inbox knows it.
 COMMIT_EVERY_S = 0.25
 LOOK_EVERY_S = 1.0

@@ -16,6 +16,9 @@ from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
 from tradewind.services.order.settings import OrderSettings
 
+LINGER_S = 0.008
+"""An order takes some tens of milliseconds to settle anyway, most of them the provider's."""
+
 
 def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[Parts]:
     """The service, ready to be served; `parts` replaces what it would assemble by itself."""
@@ -44,6 +47,7 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
         api=api,
         assemble=assemble,
         handlers=handlers,
+        linger_s=LINGER_S,
         jobs=lambda _parts: [deadline_job(settings.expiry_every_s)],
         emits=order.EVENTS,
     )

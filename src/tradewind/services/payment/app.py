@@ -22,6 +22,9 @@ from tradewind.services.payment.providers import Provider
 from tradewind.services.payment.providers.opening import open_provider
 from tradewind.services.payment.settings import PaymentSettings
 
+LINGER_S = 0.008
+"""The provider takes longer."""
+
 NOTICE_LINGER_S = 0.05
 
 
@@ -41,7 +44,15 @@ def create_app(settings: PaymentSettings, parts: Parts | None = None) -> Service
         finally:
             await provider.close()
 
-    return Service(room="payment", api=api, assemble=assemble, handlers=handlers, jobs=jobs, emits=payment.EVENTS)
+    return Service(
+        room="payment",
+        api=api,
+        assemble=assemble,
+        handlers=handlers,
+        linger_s=LINGER_S,
+        jobs=jobs,
+        emits=payment.EVENTS,
+    )
 
 
 @contextlib.asynccontextmanager

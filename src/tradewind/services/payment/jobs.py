@@ -10,11 +10,13 @@ from tradewind.services.payment.parts import Parts
 
 RECONCILE_EVERY_S = 1.0
 FORGET_EVERY_S = 60.0
+SEAL_EVERY_S = 10.0
 
 
 def jobs(_parts: Parts) -> Sequence[Job[Parts]]:
-    """Reconciliation, and forgetting what the provider said long ago."""
+    """Reconciliation, forgetting what the provider said long ago, and sealing what is booked."""
     return (
         Job("reconcile", RECONCILE_EVERY_S, usecases.take_up_due),
         Job("forget-notices", FORGET_EVERY_S, usecases.forget_notices),
+        Job("seal-ledger", SEAL_EVERY_S, usecases.seal_ledger),
     )

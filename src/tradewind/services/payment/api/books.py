@@ -9,9 +9,11 @@ from typing import Literal
 
 import msgspec
 
+from tradewind.chassis.http import Page
 from tradewind.contracts.money import Currency, Money
-from tradewind.services.payment.domain.ledger import AccountKind, grows_by_debit
-from tradewind.services.payment.store.ledger import AccountTotals
+from tradewind.services.payment.domain.ledger import Account, AccountKind, grows_by_debit
+from tradewind.services.payment.domain.period import BEGINNING, END, Period
+from tradewind.services.payment.store.ledger import AccountTotals, Statement, StatementLine
 
 
 class AccountBalance(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,38 @@ class TrialBalances(msgspec.Struct, frozen=True):
     next_cursor: None = None
 
 
+class StatementLineView(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of an account, and the balance after it, in minor units."""
+
+    transaction_id: int
+    side: Literal["debit", "credit"]
+    amount_minor: int
+    balance_minor: int
+    cause: str
+    cause_id: str
+    payment_id: str
+    booked_at: datetime
+
+
+class StatementView(msgspec.Struct, frozen=True, kw_only=True):
+    """An account in one currency and period, in minor units: opening balance, what moved, closing balance, and a page of lines.
+
+    An open side of the period is null.
+    """
+
+    account: str
+    kind: AccountKind
+    currency: Currency
+    from_: datetime | None = msgspec.field(name="from")
+    to: datetime | None
+    opening_minor: int
+    debit_minor: int
+    credit_minor: int
+    closing_minor: int
+    items: list[StatementLineView]
+    next_cursor: str | None
+
+
 class OpenQuestionView(msgspec.Struct, frozen=True, kw_only=True):
     """An outcome nobody knows yet, or something that the provider says otherwise. `looks`: how often it was asked."""
 
@@ -126,6 +160,38 @@ def trial_balances_view(totals: Sequence[AccountTotals]) -> TrialBalances:
     """The trial balance of every currency."""
     currencies = sorted({each.currency for each in totals if each.currency})
     return TrialBalances([_trial_balance(currency, totals) for currency in currencies])
+
+
+def statement_view(
+    account: Account, currency: str, period: Period, found: Statement, page: Page[StatementLine]
+) -> StatementView:
+    """A statement with one page of its lines."""
+    sign = 1 if grows_by_debit(account.kind) else -1
+    return StatementView(
+        account=account.code,
+        kind=account.kind,
+        currency=currency,
+        from_=None if period.start == BEGINNING else period.start,
+        to=None if period.end == END else period.end,
+        opening_minor=sign * found.opening_minor,
+        debit_minor=found.debit_minor,
+        credit_minor=found.credit_minor,
+        closing_minor=sign * (found.opening_minor + found.debit_minor - found.credit_minor),
+        items=[
+            StatementLineView(
+                transaction_id=line.transaction_id,
+                side="debit" if line.amount_minor > 0 else "credit",
+                amount_minor=abs(line.amount_minor),
+                balance_minor=sign * line.sum_minor,
+                cause=line.cause,
+                cause_id=line.cause_id,
+                payment_id=line.payment_id,
+                booked_at=line.booked_at,
+            )
+            for line in page.items
+        ],
+        next_cursor=page.next_cursor,
+    )
 
 
 def _balance(totals: AccountTotals, currency: str) -> AccountBalance:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tradewind.chassis.http import Api
+from tradewind.chassis.http import Api, roles
+
+FINANCE = roles("finance")
 
 api = Api(
     "payment",

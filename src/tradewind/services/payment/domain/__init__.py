@@ -5,4 +5,5 @@ charge      what the provider's word means, and what to ask of it next
 settlement  what a finding makes of a payment
 refund      the same for money on its way back
 ledger      the chart of accounts and what each cause books
+period      moments and periods of the books
 """

@@ -45,6 +45,11 @@ SUSPENSE = Account(
 CHART = (CLEARING, SALES, REFUNDS, SUSPENSE)
 
 
+def find_account(code: str) -> Account | None:
+    """The account called `code`."""
+    return next((account for account in CHART if account.code == code), None)
+
+
 class Cause(StrEnum):
     """Why money moved. Together with the id of what caused it, a cause is booked once."""
 

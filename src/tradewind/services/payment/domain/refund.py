@@ -53,6 +53,11 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}:{self.round}" if self.round else self.id
 
 
+def refund_of(key: str) -> str:
+    """The id of the refund that `key` belongs to, whichever round."""
+    return key.partition(":")[0]
+
+
 class Repaid(msgspec.Struct, frozen=True, tag=True):
     """The provider gave it back."""
 

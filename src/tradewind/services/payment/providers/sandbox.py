@@ -16,6 +16,7 @@ from tradewind.chassis.ids import is_id
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.third_party import Answer, NotSent, OutcomeUnknown, ThirdPartyClient
 from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Repayment
+from tradewind.services.payment.domain.refund import refund_of
 from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
 from tradewind.services.payment.providers import Holding, RequestRefused
 from tradewind.services.payment.providers.sandbox_wire import (
@@ -89,13 +90,13 @@ class SandboxProvider:
         body = {
             "charge_id": work.charge_id,
             "amount_minor": work.amount.amount_minor,
-            "reference": work.refund.id,
+            "reference": work.refund.key,
         }
         answer = await self._send("POST", "/v1/refunds", body, key=work.refund.key)
         return self._decode(answer, WireRefund).repayment()
 
     async def find_refund(self, work: RefundWork) -> Repayment | None:
-        query = urlencode({"charge_id": work.charge_id, "reference": work.refund.id})
+        query = urlencode({"charge_id": work.charge_id, "reference": work.refund.key})
         found = await self._get(f"/v1/refunds?{query}", Refunds)
         return found.items[0].repayment() if found.items else None
 
@@ -115,11 +116,12 @@ class SandboxProvider:
         about = notice.data.object
         attempt_id = about.metadata.get(ATTEMPT, "")
         about_refund = notice.type.startswith("refund.")
+        refund_id = refund_of(about.reference)
         return Notice(
             event_id=notice.id,
             type=notice.type,
             attempt_id=attempt_id if is_id(attempt_id) and not about_refund else None,
-            refund_id=about.reference if is_id(about.reference) and about_refund else None,
+            refund_id=refund_id if is_id(refund_id) and about_refund else None,
         )
 
     async def close(self) -> None:

@@ -5,6 +5,7 @@ changes   what a decision changed, in one statement for many payments
 refunds   money on its way back
 queue     what is to be taken up, and by whom
 ledger    the books
+seals     the hash chain over them
 notices   what the provider told by itself
 reading   what the doors show
 """

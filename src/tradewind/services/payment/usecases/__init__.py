@@ -4,9 +4,9 @@ Orders ask         begin_payments   abandon_orders
 People ask         confirm_payment  refund_payment  refund_order
 The provider says  hear_provider    record_notices
 We ask it          pursue           record_charges  record_refunds
-By itself          take_up_due      take_over       forget_notices
+By itself          take_up_due      take_over       forget_notices  seal_ledger
 People look        show_payment     payments_of_order  own_payments
-Finance looks      account_totals   entries  open_questions  standings
+Finance looks      account_totals   account_statement  entries  ledger_seals  open_questions  standings
 """
 
 from tradewind.services.payment.usecases.customers import confirm_payment, refund_order, refund_payment
@@ -15,8 +15,10 @@ from tradewind.services.payment.usecases.orders import abandon_orders, begin_pay
 from tradewind.services.payment.usecases.outcomes import record_charges, record_refunds
 from tradewind.services.payment.usecases.pursuit import pursue
 from tradewind.services.payment.usecases.reading import (
+    account_statement,
     account_totals,
     entries,
+    ledger_seals,
     open_questions,
     own_payments,
     payments_of_order,
@@ -24,15 +26,18 @@ from tradewind.services.payment.usecases.reading import (
     standings,
 )
 from tradewind.services.payment.usecases.reconciliation import take_over, take_up_due
+from tradewind.services.payment.usecases.sealing import seal_ledger
 
 __all__ = [
     "abandon_orders",
+    "account_statement",
     "account_totals",
     "begin_payments",
     "confirm_payment",
     "entries",
     "forget_notices",
     "hear_provider",
+    "ledger_seals",
     "open_questions",
     "own_payments",
     "payments_of_order",
@@ -42,6 +47,7 @@ __all__ = [
     "record_refunds",
     "refund_order",
     "refund_payment",
+    "seal_ledger",
     "show_payment",
     "standings",
     "take_over",

@@ -7,13 +7,13 @@ from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.third_party import NotSent, OutcomeUnknown
 from tradewind.services.payment.charger import Work
-from tradewind.services.payment.domain.charge import Charge, Declined, Finding, Step, Unknown, judge
+from tradewind.services.payment.domain.charge import Charge, Declined, Finding, Step, Unknown, Wrong, judge
 from tradewind.services.payment.domain.refund import RefundFinding, Refused, judge_repayment
 from tradewind.services.payment.domain.work import ChargeOutcome, ChargeWork, RefundOutcome, RefundWork
 from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.providers import Provider, RequestRefused
 
-MAX_STEPS = 3
+MAX_STEPS = 4
 _log = get_logger(__name__)
 
 
@@ -50,8 +50,14 @@ async def find_out(provider: Provider, work: ChargeWork) -> Finding:
             charge = await provider.charge(work)
         else:
             charge = await provider.find_charge(work)
+        doubted = False
         for _ in range(MAX_STEPS):
             verdict = judge(work.aim, charge)
+            if isinstance(verdict, Wrong) and not verdict.undone and not doubted:
+                # One answer may lie, or be somebody else's. What stands in the books is undone, and nothing less.
+                doubted = True
+                charge = await provider.find_charge(work)
+                continue
             if not isinstance(verdict, Step):
                 return verdict
             charge = await _take(provider, verdict, work, charge)
@@ -89,6 +95,9 @@ async def _give_back(provider: Provider, work: RefundWork) -> RefundFinding:
         repayment = None if work.fresh else await provider.find_refund(work)
         if repayment is None:
             repayment = await provider.refund(work)
+        if repayment.amount != work.amount:
+            # The same second look as for a charge.
+            repayment = await provider.find_refund(work) or repayment
     except RequestRefused as exc:
         return Refused(exc.code)
     except (NotSent, OutcomeUnknown) as exc:

@@ -10,11 +10,13 @@ import msgspec
 from tradewind.chassis.errors import NotFound, Unavailable
 from tradewind.chassis.identity import Caller
 from tradewind.chassis.postgres import Statements
-from tradewind.services.payment.domain.ledger import CLEARING
+from tradewind.services.payment.domain.ledger import CLEARING, Account, find_account
+from tradewind.services.payment.domain.period import END, Period, moment
 from tradewind.services.payment.parts import Parts
-from tradewind.services.payment.store import ledger, reading
-from tradewind.services.payment.store.ledger import AccountTotals, Entry
+from tradewind.services.payment.store import ledger, reading, seals
+from tradewind.services.payment.store.ledger import AccountTotals, Entry, Statement
 from tradewind.services.payment.store.reading import OpenQuestion, Shown
+from tradewind.services.payment.store.seals import Seal
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,9 +74,29 @@ async def standings(parts: Parts) -> Sequence[Standing]:
     ]
 
 
-async def account_totals(parts: Parts) -> Sequence[AccountTotals]:
-    """The sums of every account and currency."""
-    return await ledger.list_totals(parts.database.read)
+async def account_totals(parts: Parts, *, at: datetime | None = None) -> Sequence[AccountTotals]:
+    """The sums of every account and currency, as they were just before `at`; by default now.
+
+    Raises:
+        Invalid: 400 `period-invalid`, a time out of range.
+    """
+    return await ledger.list_totals(parts.database.read, before=moment(at) or END)
+
+
+async def account_statement(
+    parts: Parts, code: str, currency: str, period: Period, *, after: tuple[datetime, int], limit: int
+) -> tuple[Account, Statement]:
+    """What was booked to an account in a period, with a page of its lines. Raises NotFound: `account-not-found`."""
+    account = find_account(code)
+    if account is None:
+        raise NotFound("account-not-found", "The chart has no such account.")
+    found = await ledger.find_statement(parts.database.read, code, currency, period, after=after, limit=limit)
+    return account, found
+
+
+async def ledger_seals(parts: Parts, *, before: int, limit: int) -> Sequence[Seal]:
+    """Seals of the ledger, newest first."""
+    return await seals.list_seals(parts.database.read, before=before, limit=limit)
 
 
 async def entries(
