@@ -14,6 +14,7 @@ import pytest
 from tests.integration.audit_lab import BUS, Lab
 from tests.integration.audit_lab import lab as lab  # noqa: PLC0414 - a fixture
 from tests.sandbox_process import API_KEY, Sandbox
+from tradewind.audit.checks import CHECKS
 from tradewind.audit.invariants import INVARIANTS
 from tradewind.stack.ports import free_port
 
@@ -56,12 +57,15 @@ async def test_a_report_for_programs(lab: Lab, tmp_path: Path) -> None:
     report = msgspec.json.decode(done.stdout)
     assert done.stdout.count("\n") == 1
     assert report.keys() == {
-        "clean", "complete", "settled", "waits_for", "left_out", "not_seen", "waited_s", "took_s", "checked", "violations",
+        "clean", "complete", "settled", "waits_for", "left_out", "not_seen", "waited_s", "took_s", "check_s",
+        "checked", "violations",
     }  # fmt: skip
     # That sandbox has charged nothing, so it does not know any of our captures.
     assert (done.returncode, report["clean"], report["settled"], report["complete"]) == (1, False, True, True)
     assert report["checked"] == dict.fromkeys(INVARIANTS, 0) | {"I2": len(report["violations"])}
     assert len(report["violations"]) == len(lab.charges) - 1  # one of them was undone
+    assert report["check_s"].keys() == {name for name, _ in CHECKS}
+    assert min(report["check_s"].values()) > 0
     assert {tuple(violation) for violation in report["violations"]} == {("invariant", "subject", "detail", "next_step")}
 
 

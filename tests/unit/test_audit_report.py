@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tradewind.audit.bus_digests import _first_id
 from tradewind.audit.checks import CHECKS
 from tradewind.audit.checks.log import Gaps
-from tradewind.audit.checks.versions import _first_id
 from tradewind.audit.invariants import INVARIANTS, Report, Violation
 from tradewind.chassis.ids import is_id, new_id
 from tradewind.cli.audit import exit_code

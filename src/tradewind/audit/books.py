@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -28,6 +29,8 @@ from tradewind.chassis.transport import Place, Positions
 
 BUS = "bus"
 PAYMENT = "payment"
+
+T = TypeVar("T")
 
 _POSITIONS = """
     SELECT p.topic, p.partition, p.head, s.consumer_group, coalesce(o.next_offset, 0) AS next_offset
@@ -59,9 +62,17 @@ class Books:
     ) -> None:
         self._looks = looks
         self._read = read
+        self._asked: dict[object, asyncio.Future[Any]] = {}
         self.heads = heads
         self.listing = listing
         self.limits = limits
+
+    async def once(self, ask: Callable[[Books], Awaitable[T]]) -> T:
+        """What `ask` finds in these books. It is asked once, however many want to know."""
+        if ask not in self._asked:
+            self._asked[ask] = asyncio.ensure_future(ask(self))
+        found: T = await self._asked[ask]
+        return found
 
     def __getitem__(self, room: str) -> Look:
         return self._looks[room]

@@ -63,6 +63,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `not_seen`    what could not be looked at, and so was not checked, a sentence each
     `waited_s`    seconds spent waiting for the streams
     `took_s`      seconds spent checking
+    `check_s`     seconds that the databases worked for each check; they work at the same time, so the sum is more than `took_s`
     `checked`     violations by invariant, every invariant is there: `{"I1": 0, ...}`
     `violations`  `{invariant, subject, detail, next_step}` each
     """
@@ -75,5 +76,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     not_seen: list[str]
     waited_s: float
     took_s: float
+    check_s: dict[str, float] = {}
     checked: dict[str, int]
     violations: list[Violation]

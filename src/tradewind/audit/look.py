@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
+
+import msgspec
 
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.postgres import Record, dedicated_connection, is_away
 
 CONNECT_NAME = "tradewind audit"
 CLOSE_TIMEOUT_S = 5.0
-WORK_MEMORY = "64MB"
+WORK_MEMORY = "128MB"
+PARALLEL_WORKERS = 2
 LONGEST = "15min"
 """For a statement, and between two: nobody holds on to old rows for longer by accident."""
 
@@ -23,12 +28,22 @@ _BEGIN = f"""
     SET LOCAL idle_in_transaction_session_timeout = '{LONGEST}';
     SET LOCAL statement_timeout = '{LONGEST}';
     SET LOCAL work_mem = '{WORK_MEMORY}';
+    SET LOCAL max_parallel_workers_per_gather = {PARALLEL_WORKERS};
     SET LOCAL jit = off;
     SET LOCAL plan_cache_mode = force_custom_plan;
     SELECT pg_current_snapshot()
 """
 _REFUSED = ("28000", "28P01", "3D000", "42501")
 _OTHER_SCHEMA = ("42P01", "42703", "42883")
+
+
+class Meter(msgspec.Struct):
+    """Seconds that statements took; those of the current task, and of tasks it starts, count into `METER` where it is set."""
+
+    seconds: float = 0.0
+
+
+METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
 
 class Look:
@@ -46,7 +61,7 @@ class Look:
             Unavailable: the database went away, or is not the one this version reads.
         """
         async with self._one_at_a_time:
-            with _naming(self.name):
+            with _naming(self.name), _metered():
                 found: list[Record] = await self._connection.fetch(sql, *args)
                 return found
 
@@ -82,6 +97,16 @@ async def open_looks(urls: Mapping[str, str]) -> AsyncIterator[dict[str, Look]]:
             if isinstance(failure, BaseException):
                 raise failure
         yield {look.name: look for look in opened if isinstance(look, Look)}
+
+
+@contextlib.contextmanager
+def _metered() -> Iterator[None]:
+    started_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        if (meter := METER.get()) is not None:
+            meter.seconds += time.perf_counter() - started_s
 
 
 @contextlib.contextmanager

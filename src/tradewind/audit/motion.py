@@ -11,10 +11,13 @@ from tradewind.chassis.transport import Positions
 
 # A message may be anything, also no JSON and no text at all: the regular expression reads what can be read.
 _ORDER = """coalesce(substring(encode({}, 'escape') FROM '"order_id"\\s*:\\s*"([0-9a-f-]{{36}})"'), key)"""
+# LATERAL: a few messages behind each position are found by the index; the planner would rather join the whole log.
 _BEHIND = """
     SELECT DISTINCT {} AS subject
-    FROM unnest($1::text[], $2::int[], $3::bigint[]) AS after (topic, partition, next_offset)
-    JOIN log ON log.topic = after.topic AND log.partition = after.partition AND log."offset" >= after.next_offset
+    FROM unnest($1::text[], $2::int[], $3::bigint[]) AS after (topic, partition, next_offset) CROSS JOIN LATERAL (
+        SELECT key, value FROM log
+        WHERE log.topic = after.topic AND log.partition = after.partition AND log."offset" >= after.next_offset OFFSET 0
+    ) AS message
 """
 _ORDERS_BEHIND = _BEHIND.format(_ORDER.format("value"))
 _KEYS_BEHIND = _BEHIND.format("key")

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 
-from tradewind.bench.figures import Figure, Say, figure_line
+from tradewind.bench.figures import Figure, Say, figure_line, table
 from tradewind.bench.growth import Growth, multiply, multiply_charges
 from tradewind.bench.platform import CommandFailed, Platform
 from tradewind.chassis.ids import new_id
@@ -145,6 +146,10 @@ def _audited(platform: Platform, orders: int, say: Say) -> list[Figure]:
     taken_s = time.perf_counter() - started_s
     if process.returncode != 0:
         raise CommandFailed(f"the audit exited with {process.returncode}: {said[:2_000]!r}{complaint[-2_000:]!r}")
+    by_check = msgspec.json.decode(said)["check_s"]
+    rows = [(name, f"{seconds:.2f}") for name, seconds in sorted(by_check.items(), key=lambda item: -item[1])]
+    for line in table(("check (they run at the same time)", "s"), rows):
+        say(line)
     figures = [
         Figure(name=f"audit of {orders:,} orders", value=taken_s, unit="s", aim=AIM_S),
         Figure(name="memory of the audit's process, peak", value=peak_mb, unit="MB"),

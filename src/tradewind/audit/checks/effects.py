@@ -34,13 +34,13 @@ FACTS = (
         "payment",
         "order",
         f"""
-        SELECT payment_id::text AS key, id::text AS subject,
+        SELECT payment_id AS key, id::text AS subject,
             CASE WHEN payment_status IN {_SETTLED} THEN payment_status ELSE 'open' END AS value
         FROM orders
         """,
         PAYMENT,
         f"""
-        SELECT id::text AS key, order_id::text AS subject,
+        SELECT id AS key, order_id::text AS subject,
             CASE WHEN status IN {_SETTLED} THEN status ELSE 'open' END AS value
         FROM payment
         """,
@@ -50,13 +50,13 @@ FACTS = (
         "order",
         "order",
         """
-        SELECT id::text AS key, id::text AS subject,
+        SELECT id AS key, id::text AS subject,
             CASE status WHEN 'pending' THEN 'placed' WHEN 'cancelled' THEN status ELSE 'confirmed' END AS value
         FROM orders
         """,
         "analytics",
         """
-        SELECT order_id::text AS key, order_id::text AS subject, CASE
+        SELECT order_id AS key, order_id::text AS subject, CASE
             WHEN cancelled_at IS NOT NULL THEN 'cancelled' WHEN confirmed_at IS NOT NULL THEN 'confirmed' ELSE 'placed'
             END AS value
         FROM order_fact
@@ -66,9 +66,9 @@ FACTS = (
     Fact(
         "account",
         "auth",
-        "SELECT id::text AS key, id::text AS subject, 'version ' || version AS value FROM account",
+        "SELECT id AS key, id::text AS subject, 'version ' || version AS value FROM account",
         "user",
-        "SELECT id::text AS key, id::text AS subject, 'version ' || account_version AS value FROM profile",
+        "SELECT id AS key, id::text AS subject, 'version ' || account_version AS value FROM profile",
         (("auth", "user"),),
     ),
 )

@@ -5,14 +5,18 @@ from __future__ import annotations
 from tradewind.audit.books import Books
 from tradewind.audit.invariants import Violation
 
-# Reserved while pending, sold once confirmed, none when cancelled; and what was reserved is what was ordered.
+# Reserved while pending, sold once confirmed, none when cancelled; and what was reserved is what was ordered. Most orders have
+# a line or two: reading those by their place takes a third of the time of making rows of them.
 _WRONG = """
     SELECT coalesce(o.id, g.order_id)::text AS id, coalesce(o.status, 'there is no such order') AS status,
         coalesce(o.wanted, 0) AS wanted, coalesce(g.reserved, 0) AS reserved, coalesce(g.sold, 0) AS sold
     FROM (
-        SELECT id, status, (
-            SELECT sum((line ->> 'quantity')::bigint) FROM jsonb_array_elements(lines) AS line
-        ) AS wanted FROM orders
+        SELECT id, status, CASE
+            WHEN jsonb_array_length(lines) <= 2
+                THEN coalesce((lines -> 0 -> 'quantity')::bigint, 0) + coalesce((lines -> 1 -> 'quantity')::bigint, 0)
+            ELSE (SELECT sum((line ->> 'quantity')::bigint) FROM jsonb_array_elements(lines) AS line)
+            END AS wanted
+        FROM orders
     ) o
     FULL JOIN (
         SELECT order_id,

@@ -11,6 +11,13 @@ from tradewind.audit.invariants import Violation
 from tradewind.chassis.postgres import Record
 from tradewind.services.payment.store.seals import GENESIS, HASH
 
+# Weighed by its number, no transaction's remainder can hide behind another's: where the weighed sums are zero each transaction
+# is, and a million groups need not be made.
+_ANY_UNBALANCED = """
+    SELECT currency FROM ledger_entry GROUP BY currency
+    HAVING sum(amount_minor::numeric * (1 + (hashint8extended(transaction_id, 0) & 1073741823))) <> 0
+        OR sum(amount_minor::numeric * (1 + (hashint8extended(transaction_id, 1) & 1073741823))) <> 0
+"""
 _UNBALANCED = """
     SELECT transaction_id, currency, sum(amount_minor) AS sum FROM ledger_entry
     GROUP BY transaction_id, currency HAVING sum(amount_minor) <> 0
@@ -51,7 +58,7 @@ async def sums_to_zero(books: Books) -> list[Violation]:
     look = books[PAYMENT]
     found = [
         _breach(row["transaction_id"], f"sums to {row['sum']} {row['currency']}")
-        for row in await look.rows(_UNBALANCED)
+        for row in (await look.rows(_UNBALANCED) if await look.rows(_ANY_UNBALANCED) else [])
     ]
     found += [
         _breach(

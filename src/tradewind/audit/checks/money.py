@@ -10,7 +10,7 @@ from tradewind.chassis.postgres import Record
 
 # What the payment of an order has to hold, and has to have given back; orders that ask for neither are left out.
 _ORDERS = """
-    SELECT payment_id::text AS key, held || ' held, ' || refunded_minor || ' refunded, ' || currency AS value,
+    SELECT payment_id AS key, held || ' held, ' || refunded_minor || ' refunded, ' || currency AS value,
         id::text AS order_id
     FROM (
         SELECT *, CASE WHEN status IN ('confirmed', 'shipped', 'delivered') THEN total_minor - refunded_minor ELSE 0 END
@@ -19,7 +19,7 @@ _ORDERS = """
     ) o WHERE held <> 0 OR refunded_minor <> 0
 """
 _PAYMENTS = """
-    SELECT id::text AS key, held || ' held, ' || refunded_minor || ' refunded, ' || currency AS value,
+    SELECT id AS key, held || ' held, ' || refunded_minor || ' refunded, ' || currency AS value,
         order_id::text AS order_id, held, refunding_minor
     FROM (SELECT *, captured_minor - refunded_minor AS held FROM payment) p WHERE held <> 0 OR refunded_minor <> 0
 """
@@ -87,7 +87,7 @@ def _is_on_its_way_back(order: Record | None, payment: Record | None) -> bool:
     """
     if payment is None:
         return False
-    if order is None or order["payment_id"] != payment["key"]:
+    if order is None or order["payment_id"] != str(payment["key"]):
         return bool(payment["held"] == 0)
     return bool(order["status"] == "cancelled" and 0 < payment["held"] == payment["refunding_minor"])
 
