@@ -52,7 +52,7 @@ async def test_what_was_committed_survives_kill_9(tmp_path: Path) -> None:
     await connection.execute("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
     assert postgres.pid is not None
     assert Path(f"/proc/{postgres.pid}/comm").read_text().strip() == "postgres"
-    assert pss_mb(postgres.pid) > 5
+    assert pss_mb(postgres.pid)[postgres.pid] > 5
     os.kill(postgres.pid, signal.SIGKILL)
     await until(lambda: psutil.Process(postgres.pid).status() == psutil.STATUS_ZOMBIE)
     await postgres.stop()

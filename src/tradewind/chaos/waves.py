@@ -16,7 +16,7 @@ MEETS = 3
 """Requests in flight that a fault waits for; with none at all it fails the run."""
 MEET_TIMEOUT_S = 10.0
 RECOVERY_TIMEOUT_S = 30.0
-POLL_S = 0.1
+POLL_S = 0.25
 
 
 class Waves:

@@ -18,7 +18,7 @@ from tradewind.stack.host import Host
 from tradewind.stack.state import State
 
 REFRESH_EVERY_S = 1.0
-_SHOWN = tuple(name for name in COLUMNS if name != "UPTIME")
+_SHOWN = tuple(name for name in COLUMNS if name not in {"UPTIME", "MEMORY"})
 
 
 class LiveReport:

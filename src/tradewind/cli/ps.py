@@ -9,6 +9,7 @@ import click
 
 from tradewind.cli.output import COLUMNS, FORMAT, aligned, cells, json_line
 from tradewind.stack.client import ask, running_supervisor
+from tradewind.stack.memory import pss_mb
 from tradewind.stack.state import State
 
 ANSWER_TIMEOUT_S = 10.0
@@ -22,6 +23,7 @@ def ps(format_: str) -> None:
     nothing: dict[str, Any] = {"processes": [], "ready": False, "url": ""}
     alive = running_supervisor(state) is not None
     answer = next(ask(state, timeout_s=ANSWER_TIMEOUT_S, verb="ps")) if alive else nothing
+    _weigh(answer["processes"])
     if format_ == "json":
         click.echo(json_line(answer))
         return
@@ -33,3 +35,10 @@ def ps(format_: str) -> None:
     total = sum(row["memory_mb"] for row in answer["processes"])
     word = f"ready at {answer['url']}" if answer["ready"] else "not ready yet"
     click.echo(f"\n{word}, {total:.0f} MB")
+
+
+def _weigh(rows: list[dict[str, Any]]) -> None:
+    """Add the memory. Here and not in the supervisor, whose probes would wait for it."""
+    weights = pss_mb(*(row["pid"] for row in rows if row["pid"]))
+    for row in rows:
+        row["memory_mb"] = weights.get(row["pid"], 0.0)

@@ -12,7 +12,6 @@ from tradewind.stack import events, logfiles
 from tradewind.stack.errors import StackError
 from tradewind.stack.events import Event
 from tradewind.stack.instance import FAILING_AFTER, Death, Instance
-from tradewind.stack.memory import pss_mb
 from tradewind.stack.state import ProcessRecord, State
 from tradewind.stack.unit import MAX_INSTANCES, Unit, stop_order
 
@@ -58,9 +57,9 @@ class Supervisor:
         return sorted(every, key=lambda each: (order[each.unit.name], _number(each.slot), each.identity))
 
     def table(self) -> list[dict[str, Any]]:
-        """The processes as `tradewind ps` shows them; a one-time task only until it is done."""
+        """The processes as `tradewind ps` shows them, but for their memory; a one-time task only until it is done."""
         shown = (each for each in self.instances if each.state != "done" and not self._waits_for_its_slot(each))
-        return [self._row(each) | _weight(each) for each in shown]
+        return [self._row(each) for each in shown]
 
     def room_ready(self, name: str) -> bool:
         """Whether every instance of the unit `name` is ready; a unit scaled to none is."""
@@ -291,10 +290,6 @@ class Supervisor:
             "waits_for": instance.waits_for,
             "instance": instance.identity,
         }
-
-
-def _weight(instance: Instance) -> dict[str, Any]:
-    return {"memory_mb": pss_mb(instance.pid) if instance.pid else 0.0}
 
 
 def _number(slot: str) -> int:
