@@ -444,7 +444,7 @@ async def _name_ids(lab: Lab) -> None:
     await payments.close()
     bus = await asyncpg.connect(lab.urls[BUS])
     for type_, key, event_id in await bus.fetch(
-        "SELECT type, key, event_id::text FROM log WHERE key = ANY($1)", list(named)
+        'SELECT type, key, event_id::text FROM log WHERE key = ANY($1) ORDER BY topic, partition, "offset"', list(named)
     ):
         lab.story.setdefault(f"{named[key]}_{type_.split('.')[1]}_event", event_id)
     await bus.close()

@@ -135,7 +135,7 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("lie", LIES, ids=[lie.replace(" ", "_") for lie in LIES])
 def test_an_envelope_that_lies_is_refused_and_said_why(lie: str) -> None:
     changes, said = LIES[lie]
     with pytest.raises(Undecodable, match=re.escape(said)):

@@ -118,7 +118,7 @@ BREAKING: dict[str, tuple[dict[str, tuple[Any, ...] | None], str, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", BREAKING)
+@pytest.mark.parametrize("kind", BREAKING, ids=[kind.replace(" ", "_") for kind in BREAKING])
 def test_a_breaking_change_is_named_with_where_and_what(kind: str) -> None:
     changes, where, what = BREAKING[kind]
     named = found(schema(changes))
