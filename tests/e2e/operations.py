@@ -50,6 +50,7 @@ class Operation(msgspec.Struct, frozen=True):
     has_body: bool
     query: tuple[str, ...]
     roles: tuple[str, ...]
+    streams: bool
 
     @property
     def name(self) -> str:
@@ -80,6 +81,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
                 has_body="requestBody" in found,
                 query=tuple(each["name"] for each in parameters if each["in"] == "query"),
                 roles=tuple(found.get("x-roles", ())),
+                streams=any("text/event-stream" in each.get("content", {}) for each in found["responses"].values()),
             )
 
 

@@ -55,8 +55,10 @@ async def everything(edge: Edge, target: Target) -> dict[str, Any]:
     found = {}
     for operation in target.operations:
         # Sessions come and go with every login; analytics and the provider's standing follow what other tests did.
-        if operation.method != "GET" or operation.path.startswith(
-            ("/v1/auth", "/v1/analytics", "/v1/payments/reconciliation")
+        if (
+            operation.method != "GET"
+            or operation.streams
+            or operation.path.startswith(("/v1/auth", "/v1/analytics", "/v1/payments/reconciliation"))
         ):
             continue
         query = "?limit=100&customer_id=all" if "customer_id" in operation.query else "?limit=100"

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.customers import crowd, newcomer, order_body, product
+from tests.e2e.followers import Follower
 from tests.e2e.platforms import audit, rows, running, until, until_ready
 from tests.e2e.traffic import OpenLoop, Visitors
 from tradewind.bench.platform import Platform
@@ -154,6 +155,32 @@ async def test_one_key_at_two_instances_makes_one_order(
     for name, count in before.items():
         assert await _served(platform, name, "POST", "/v1/orders") > count, f"{name} was not asked"
     assert len((await shop.call("GET", "/v1/orders", token=ada.token)).body["items"]) == 1
+
+
+async def test_who_follows_an_order_hears_all_of_it_over_a_rolling_restart(
+    platform: Platform, shop: Shop, admin: str, two_orders: None
+) -> None:
+    ada = await newcomer(shop)
+    sku = await product(shop, admin)
+    placed = [
+        (await shop.call("POST", "/v1/orders", token=ada.token, body=order_body(sku), key=new_id())).body
+        for _ in range(8)
+    ]
+    followers = [Follower(platform.url, order["id"], ada.token) for order in placed]
+    following = [asyncio.create_task(follower.follow()) for follower in followers]
+    for order in placed:
+        await shop.settled(ada.token, order["id"])
+    before = [follower.connections for follower in followers]
+    await asyncio.to_thread(platform.command, "restart", "order")
+    for order in placed:
+        for verb, body in (("ship", {"carrier": "DHL", "tracking": "1"}), ("deliver", None)):
+            await shop.call("POST", f"/v1/orders/{order['id']}/{verb}", token=admin, body=body, key=new_id())
+    async with asyncio.timeout(30):
+        await asyncio.gather(*following)
+    assert [follower.told for follower in followers] == [["placed", "confirmed", "shipped", "delivered", "end"]] * len(
+        placed
+    )
+    assert all(follower.connections > was for follower, was in zip(followers, before, strict=True))
 
 
 @pytest.fixture

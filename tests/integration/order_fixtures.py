@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from tradewind.contracts.payment import PaymentCaptured, PaymentFailed, PaymentR
 from tradewind.services.order.api import api
 from tradewind.services.order.clients import Addresses
 from tradewind.services.order.consumer import handlers
+from tradewind.services.order.following import Following
 from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
 
@@ -277,12 +279,14 @@ async def open_shop(url: str, mesh_url: str, *, valkey_url: str | None = None) -
         cache=cache,
         addresses=Addresses(mesh),
         measures=Measures(metrics),
+        following=Following(database, asyncio.Event(), look_every_s=0.05, most=30),
         expiry_batch=3,
     )
     door = Doorkeeper()
     try:
         yield Shop(build_asgi(api, parts, Doorman(door, database, Metrics())), parts, clock, door)
     finally:
+        await parts.following.close()
         await cache.close()
         await mesh.close()
         await database.close()

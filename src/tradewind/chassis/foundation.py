@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tradewind.chassis.cache import Cache
@@ -21,7 +22,10 @@ from tradewind.chassis.transport import Transport, open_transport
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """The parts every service may build on. `database` and `transport` are there for rooms that keep state."""
+    """The parts every service may build on. `database` and `transport` are there for rooms that keep state.
+
+    `draining` is set when the service is about to stop: what would last, such as a stream, is to end now.
+    """
 
     service: str
     instance: str
@@ -33,6 +37,7 @@ class Foundation:
     outbox: Outbox
     transport: Transport | None
     optional_database: Database | None
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def database(self) -> Database:

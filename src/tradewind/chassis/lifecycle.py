@@ -87,6 +87,7 @@ async def serve(service: Service[P], settings: ServiceSettings, registrar: Regis
             _log.info("draining")
             if registrar is not None:
                 await registrar.deregister()
+            foundation.draining.set()
             await servers[0].drain()
         failed = any(task.failed for task in background)
         _log.info("stopped")

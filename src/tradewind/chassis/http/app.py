@@ -154,6 +154,10 @@ class _Endpoint(Generic[P]):
                 span.set("http.request.method", self._operation.method)
                 span.set("http.route", self._operation.path)
                 span.set("http.response.status_code", response.status_code)
+            if not self._operation.stream:
+                await response(scope, receive, send)
+        if self._operation.stream:
+            # How long it lasts is the client's choice: no latency, and no span that stays open.
             await response(scope, receive, send)
 
     async def _respond(self, request: Request, request_id: str) -> Response:

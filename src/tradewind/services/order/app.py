@@ -11,6 +11,7 @@ from tradewind.contracts import order
 from tradewind.services.order.api import api
 from tradewind.services.order.clients import Addresses
 from tradewind.services.order.consumer import handlers
+from tradewind.services.order.following import Following
 from tradewind.services.order.jobs import deadline_job
 from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
@@ -25,6 +26,13 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
 
     @contextlib.asynccontextmanager
     async def assemble(foundation: Foundation) -> AsyncIterator[Parts]:
+        following = Following(
+            foundation.database,
+            foundation.draining,
+            look_every_s=settings.stream_look_every_s,
+            most=settings.streams_max,
+        )
+        foundation.metrics.watch("order_streams", "Orders that are followed now.", lambda: following.count)
         yield parts or Parts(
             clock=foundation.clock,
             database=foundation.database,
@@ -40,7 +48,10 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
             },
             expiry_batch=settings.expiry_batch,
             product_ttl_s=settings.product_ttl_s,
+            following=following,
+            stream_ttl_s=settings.stream_ttl_s,
         )
+        await following.close()
 
     return Service(
         room="order",

@@ -25,3 +25,6 @@ class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     expiry_every_s: Annotated[Seconds, Setting("Pause between two looks for orders past their deadline.")] = 5.0
     expiry_batch: Annotated[Count, Setting("Most orders that one transaction takes past their deadline.")] = 100
     product_ttl_s: Annotated[Seconds, Setting("Longest time a product stays in the cache.")] = 10.0
+    streams_max: Annotated[Count, Setting("Most orders that are followed at the same time on one instance.")] = 500
+    stream_look_every_s: Annotated[Seconds, Setting("Pause between two looks for news of followed orders.")] = 0.25
+    stream_ttl_s: Annotated[Seconds, Setting("Longest time one stream lasts; its client connects again.")] = 600.0

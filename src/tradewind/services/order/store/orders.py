@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +87,10 @@ _SAVE = f"""
 _TIMELINE = """
     SELECT id, at, event, cause, detail, by, event_id, trace_id
     FROM order_timeline WHERE order_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""
+_MOVED = """
+    SELECT told.order_id::text FROM unnest($1::uuid[], $2::bigint[]) AS told (order_id, last)
+    WHERE EXISTS (SELECT FROM order_timeline AS t WHERE t.order_id = told.order_id AND t.id > told.last)
 """
 
 _LAST = 2**63 - 1
@@ -211,6 +215,12 @@ async def list_timeline(statements: Statements, order_id: str, *, after: int, li
     """Up to `limit` entries of an order's story behind the entry `after`, in the order they were written."""
     rows = await statements.rows(_TIMELINE, order_id, after, limit)
     return [_told(row) for row in rows]
+
+
+async def list_moved(statements: Statements, told: Mapping[str, int]) -> list[str]:
+    """Which of these orders have entries behind the one that was `told` last; an index probe for each."""
+    rows = await statements.rows(_MOVED, list(told), list(told.values()))
+    return [row["order_id"] for row in rows]
 
 
 def _locked(rows: Sequence[Record]) -> Locked:

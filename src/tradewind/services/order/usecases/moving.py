@@ -61,6 +61,7 @@ async def advance(parts: Parts, tx: Tx, locked: Locked, happened: Iterable[tuple
     if changed:
         await parts.outbox.add_many(tx, events)
         await store.save_orders(tx, list(changed.values()), movements, entries, now)
+        tx.after_commit(lambda: parts.following.wake(changed))
         forget_cached(parts, tx, {movement.sku for movement in movements if movement.kind != "sell"})
     return orders
 
