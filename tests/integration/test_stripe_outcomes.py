@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from tests import stripe_stand_in
 from tests.cutting_proxy import Cut
 from tests.integration.provider_sides import StripeSide, new_work, open_stripe_side, refund_of
 from tests.integration.test_provider_contract import knowing, later
@@ -347,3 +349,15 @@ async def test_a_silent_stripe_costs_the_time_out_and_no_second_charge(side: Str
         await side.provider.charge(work)
     assert isinstance(await find_out(side.provider, later(work)), Captured)
     assert [len(await side.taken(work.payment.order_id)), len(side.stand_in.books.intents)] == [1, 1]
+
+
+async def test_no_secret_of_a_payment_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with open_stripe_side() as side:
+            charge = await side.provider.charge(new_work("pm_card_chargeDeclined"))
+            await side.provider.charge(new_work())
+    said = " ".join(record.getMessage() for record in caplog.records)
+    secrets = [intent["client_secret"] for intent in side.stand_in.books.intents.values()]
+    assert len(secrets) == 2
+    assert charge.id not in said
+    assert [secret for secret in [*secrets, stripe_stand_in.API_KEY] if secret in said] == []

@@ -31,7 +31,7 @@ def _open_sandbox(settings: PaymentSettings, metrics: Metrics) -> Provider:
 
 
 def _open_stripe(settings: PaymentSettings, metrics: Metrics) -> Provider:
-    # Here and not above: the SDK takes 20 MB and a tenth of a second, which only its users shall pay.
+    # Here and not above: the SDK takes 7 MB and a tenth of a second, which only its users shall pay.
     from tradewind.services.payment.providers.stripe import StripeProvider
 
     base_url = settings.stripe_url.rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ class StripeCalls:
     def __init__(self, client: ThirdPartyClient, base_url: str, *, api_key: str, timeout_s: float) -> None:
         """`client` calls `base_url`; each call may take `timeout_s`."""
         stripe.enable_telemetry = False
+        # On debug the SDK logs whole answers, and in each is the secret with which a customer could pay.
+        logging.getLogger("stripe").setLevel(logging.WARNING)
         sdk = stripe.StripeClient(
             api_key,
             base_addresses={"api": base_url},
