@@ -30,6 +30,8 @@ from tradewind.chassis.transport import Message, Transport
 POLL_S = 0.2
 LINGER_S = 0.002
 GAP_S = 0.004
+# What is published is deleted with the next batch; after this long, on its own.
+DELETE_WITHIN_S = 0.05
 BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 BALANCE_EVERY_S = 1.0
@@ -106,14 +108,14 @@ class Relay:
         try:
             while True:
                 try:
-                    found = await self._round()
+                    more = await self._round()
                 except Exception as exc:
                     failures += 1
                     _say(exc, failures)
                     await asyncio.sleep(min(FIRST_BACK_OFF_S * 2 ** min(failures - 1, 10), MAX_BACK_OFF_S))
                 else:
                     failures = 0
-                    if not found:
+                    if not more:
                         await self._rest()
         finally:
             await self._tell.close()
@@ -122,7 +124,7 @@ class Relay:
             await self._session.close()
 
     async def _round(self) -> bool:
-        """One batch; returns whether there was one, and so something to delete, and perhaps more to publish."""
+        """One batch; returns whether there may be more at once."""
         await self._lead()
         await self._pace.wait()
         # Who wakes us from here on may have committed what the next statement does not see.
@@ -143,10 +145,11 @@ class Relay:
             raise Unavailable("bus-unavailable", f"The bus did not confirm within {PUBLISH_TIMEOUT_S:g} s.") from exc
         self._published = [row["id"] for row in rows]
         self._measures.published.inc(len(rows))
-        if len(rows) < BATCH and sum(len(row["envelope"]) for row in rows) < BATCH_BYTES // 2:
-            # No backlog: let what is being committed gather for the next round.
-            self._pace.mark()
-        return True
+        if len(rows) == BATCH or sum(len(row["envelope"]) for row in rows) > BATCH_BYTES // 2:
+            return True
+        # No backlog: let what is being committed gather for the next round.
+        self._pace.mark()
+        return False
 
     async def _forget(self) -> None:
         """Delete what is published, on its own."""
@@ -179,7 +182,7 @@ class Relay:
 
     async def _rest(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(POLL_S):
+            async with asyncio.timeout(DELETE_WITHIN_S if self._published else POLL_S):
                 await self._wake.wait()
                 # A moment for the commits right behind this one: a batch of five costs the bus one commit, not five.
                 await asyncio.sleep(LINGER_S)
