@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
+from msgspec.structs import replace
 
 from tests.conftest import RoomDatabase
 from tests.integration.payment_fixtures import Till, eventually, new_order, open_till, provider_and_database
-from tradewind.chassis.ids import new_id
 from tradewind.services.payment.domain.charge import Repayment
 from tradewind.services.payment.domain.work import RefundWork
 from tradewind.services.payment.providers import Provider, RequestRefused
 
 RACERS = 20
+OLD_ID = "01890000-0000-7000-8000-000000000000"
+"""Of something made in 2023: whoever does not know it by now never will."""
 
 
 @pytest_asyncio.fixture
@@ -94,7 +98,7 @@ async def test_an_order_is_refunded_by_its_own_path(till: Till) -> None:
     answer = await till.post(f"/v1/orders/{order.id}/refunds", {"reason": "broken"}, by=till.finance)
     assert answer.status == 201
     await till.until(order, "refunded")
-    unknown = await till.post(f"/v1/orders/{new_id()}/refunds", {"reason": "broken"}, by=till.finance)
+    unknown = await till.post(f"/v1/orders/{OLD_ID}/refunds", {"reason": "broken"}, by=till.finance)
     assert (unknown.status, unknown.json["code"]) == (404, "order-not-found")
 
 
@@ -114,12 +118,42 @@ async def test_who_may_and_what_is_refused(till: Till) -> None:
         answer = await till.post(path, {"reason": "x", "amount": amount}, by=till.support)
         assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, pointer)
     assert (await till.post(path, {}, by=till.support)).status == 422
-    assert (await till.post(f"/v1/payments/{new_id()}/refunds", {"reason": "x"}, by=till.support)).status == 404
+    assert (await till.post(f"/v1/payments/{OLD_ID}/refunds", {"reason": "x"}, by=till.support)).status == 404
 
     declined = new_order("pm_card_chargeDeclined")
     await till.place(declined)
     await till.until(declined, "failed")
     assert (await till.refund(declined)).json["code"] == "refund-exceeds-captured"
+
+
+@pytest.mark.parametrize("path", ["/v1/orders/{0.id}/refunds", "/v1/payments/{0.payment_id}/refunds"])
+async def test_an_order_that_is_not_heard_of_yet_is_refunded_under_the_same_key(till: Till, path: str) -> None:
+    order = new_order()
+    refund = path.format(order), {"reason": "changed my mind"}
+    early = await till.post(*refund, by=till.support, key="k")
+    assert (early.status, early.json["code"], early.headers["retry-after"]) == (503, "payment-pending", "1")
+    await till.pay(order)
+    again = await till.post(*refund, by=till.support, key="k")
+    assert (again.status, again.headers.get("idempotency-replayed")) == (201, None)
+    assert (await till.post(*refund, by=till.support, key="k")).headers["idempotency-replayed"] == "true"
+    await till.until(order, "refunded")
+
+
+async def test_word_that_comes_while_a_refund_is_asked_for_is_enough(till: Till) -> None:
+    order = new_order()
+    asked = asyncio.create_task(till.post(f"/v1/orders/{order.id}/refunds", {"reason": "x"}, by=till.support))
+    await till.place(order)
+    # It is known, and not captured yet, or captured by now: either is an answer.
+    assert (await asked).status in (201, 409)
+
+
+@pytest.mark.parametrize("id_", [OLD_ID, "0b0f1c3e-8a52-4c3b-9d0e-2f6d1f0c7a11"])
+async def test_what_cannot_be_on_its_way_is_not_found_at_once(till: Till, id_: str) -> None:
+    for path, code in (("orders", "order-not-found"), ("payments", "payment-not-found")):
+        answer = await till.post(f"/v1/{path}/{id_}/refunds", {"reason": "x"}, by=till.support, key=path)
+        assert (answer.status, answer.json["code"]) == (404, code)
+        again = await till.post(f"/v1/{path}/{id_}/refunds", {"reason": "x"}, by=till.support, key=path)
+        assert again.headers["idempotency-replayed"] == "true"
 
 
 async def test_an_unknown_refund_is_settled_when_the_provider_is_back(till: Till) -> None:
@@ -179,3 +213,37 @@ async def test_the_money_of_a_cancelled_order_goes_back_however_often_that_is_re
             assert await till.taken_minor(order) == 0
             assert await till.told(order) == ["captured", "refunded"]
             await till.check_books()
+
+
+class Generous:
+    """The real provider, except that it gives back more than it is asked for."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._provider, name)
+
+    async def refund(self, work: RefundWork) -> Repayment:
+        more = replace(work.amount, amount_minor=work.amount.amount_minor + 1)
+        return await self._provider.refund(replace(work, amount=more))
+
+
+async def test_a_repayment_of_another_amount_is_flagged_and_not_taken_for_ours(
+    room_database: RoomDatabase, tmp_path: Path
+) -> None:
+    async with provider_and_database(room_database, tmp_path) as (access, sandbox):
+        async with open_till(access, sandbox, wrap=Generous) as till:  # type: ignore[arg-type]
+            order = await till.pay()
+            refund = await till.refund(order, 500)
+
+            async def flagged() -> dict[str, Any] | None:
+                answer = await till.ask("GET", "/v1/payments/reconciliation", by=till.finance)
+                found = [item for item in answer.json["items"] if item["kind"] == "mismatch"]
+                return dict(found[0]) if found else None
+
+            item = await eventually(flagged)
+            assert (item["id"], item["ours"], item["theirs"]) == (refund.json["id"], "500 EUR", "501 EUR")
+            assert item["resolved_at"] is None
+            assert (await till.see(order))["status"] == "captured"
+            assert await till.booked(order) == [("capture", 1999)]

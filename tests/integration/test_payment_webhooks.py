@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -17,6 +18,9 @@ from tests.integration.payment_fixtures import Till, eventually, new_order, open
 from tests.integration.served_room import bound, listening
 from tests.sandbox_process import WEBHOOK_SECRET
 from tradewind.chassis.ids import new_id
+from tradewind.services.payment.domain.charge import Charge
+from tradewind.services.payment.domain.work import ChargeWork
+from tradewind.services.payment.providers import Provider
 
 PATH = "/v1/payments/webhooks/sandbox"
 
@@ -171,3 +175,83 @@ async def test_the_providers_own_webhooks_late_double_and_out_of_order(
             assert [await till.told(order) for order in orders[1:]] == [["captured"]] * 19
             assert await till.told(orders[0]) == ["captured", "refunded"]
             await till.check_books()
+
+
+class Overtaken:
+    """The real provider, whose customers decline a challenge, and whose webhook about that is there, before its answer is."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self.till: Till | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._provider, name)
+
+    async def charge(self, work: ChargeWork) -> Charge:
+        asked = await self._provider.charge(work)
+        till = self.till
+        assert asked.action_url is not None
+        assert till is not None
+        path = asked.action_url.removeprefix(till.sandbox.url)
+        await till.sandbox.call("POST", path, b"decision=decline", api_key=None)
+        body = event(work.attempt.id)
+        assert (await send(till, body, signed(body))).status == 200
+        return asked
+
+
+async def test_a_challenge_declined_before_it_is_written_down_ends_at_once(
+    room_database: RoomDatabase, tmp_path: Path
+) -> None:
+    """Nobody confirms it: what the provider said while we were asking is all there is to go by."""
+    made: list[Overtaken] = []
+
+    def overtaken(provider: Provider) -> Provider:
+        made.append(Overtaken(provider))
+        return made[0]  # type: ignore[return-value]
+
+    async with provider_and_database(room_database, tmp_path) as (access, sandbox):
+        async with open_till(access, sandbox, wrap=overtaken) as till:
+            made[0].till = till
+            order = new_order("pm_card_authenticationRequired")
+            await till.place(order)
+            assert (await till.until(order, "failed"))["code"] == "authentication_failed"
+            assert await till.told(order) in (["requires_action", "failed"], ["failed"])
+
+
+async def test_one_that_comes_while_its_payment_is_being_written_down_is_not_lost(till: Till) -> None:
+    await till.charger_off()
+    order = new_order()
+    await till.place(order)
+    attempt_id = await till.database.value("SELECT id::text FROM attempt WHERE payment_id = $1", order.payment_id)
+    body = event(attempt_id)
+    async with till.database.transaction() as tx:
+        await tx.rows("SELECT FROM payment WHERE id = $1 FOR UPDATE", order.payment_id)
+        await tx.execute("UPDATE attempt SET status = 'requires_action', due_at = NULL WHERE id = $1", attempt_id)
+        sending = asyncio.create_task(send(till, body, signed(body)))
+        assert await eventually(lambda: _waits_for_a_lock(till))
+        assert not sending.done()
+    assert (await sending).status == 200
+    assert await till.database.value("SELECT due_at IS NOT NULL OR looks > 0 FROM attempt WHERE id = $1", attempt_id)
+
+
+async def _waits_for_a_lock(till: Till) -> bool:
+    sql = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    return bool(await till.database.value(sql))
+
+
+async def test_many_about_payments_that_are_being_written_down_lock_nobody_out(till: Till) -> None:
+    """Webhooks and what they are about arrive together, for many orders, over and over."""
+    orders = [new_order() for _ in range(40)]
+    await till.place(*orders)
+    rows = await till.database.rows("SELECT id::text FROM attempt ORDER BY random()")
+
+    async def tell(attempt_id: str) -> int:
+        body = event(attempt_id)
+        return (await send(till, body, signed(body))).status
+
+    statuses = await asyncio.gather(*(tell(row["id"]) for row in rows for _ in range(3)))
+    assert set(statuses) == {200}
+    for order in orders:
+        await till.until(order, "captured")
+        assert await till.told(order) == ["captured"]
+    await till.check_books()

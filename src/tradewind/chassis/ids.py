@@ -21,3 +21,10 @@ def new_id() -> str:
 def is_id(text: str) -> bool:
     """Whether `text` is a UUID in the canonical lower-case form this platform writes."""
     return _UUID.fullmatch(text) is not None
+
+
+def made_at_ms(id_: str) -> int | None:
+    """When `new_id` made this one, in Unix milliseconds; None for what it did not make."""
+    if not is_id(id_) or id_[14] != "7":
+        return None
+    return int(id_[:8] + id_[9:13], 16)

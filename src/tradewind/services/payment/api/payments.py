@@ -1,5 +1,7 @@
 """Payments, refunds and webhooks."""
 
+# ruff: noqa: ARG001 - a preparation takes what its handler takes, and the handler what the path names
+
 from __future__ import annotations
 
 import msgspec
@@ -65,20 +67,32 @@ async def confirm_payment(call: Call[Parts], tx: Tx, id: Id) -> Reply[PaymentVie
     return _reply(await usecases.show_payment(tx, call.caller, id))
 
 
+async def payment_with_id(call: Call[Parts], id: Id, body: RefundRequest) -> str:
+    """The payment, as soon as it is heard of."""
+    return await usecases.payment_to_refund(call.parts, payment_id=id)
+
+
+async def payment_of_order(call: Call[Parts], id: Id, body: RefundRequest) -> str:
+    """The payment of an order, as soon as it is heard of."""
+    return await usecases.payment_to_refund(call.parts, order_id=id)
+
+
 @api.post(
     "/v1/payments/{id}/refunds",
     access=REFUNDERS,
     status=201,
     idempotent=True,
-    raises=("payment-not-found", "refund-exceeds-captured"),
+    prepare=payment_with_id,
+    raises=("payment-not-found", "payment-pending", "refund-exceeds-captured"),
 )
-async def refund_payment(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest) -> RefundReceipt:
+async def refund_payment(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest, prepared: str) -> RefundReceipt:
     """Refund a payment.
 
     Without `amount` all that is left is refunded. The answer does not wait for the provider: the refund is `pending`, and
-    counts against what is left at once.
+    counts against what is left at once. 503 `payment-pending`: the order may be too young to be known here; try again with the
+    same key, in a second.
     """
-    new = await usecases.refund_payment(call.parts, tx, call.caller, id, amount=body.amount, reason=body.reason)
+    new = await usecases.refund_payment(call.parts, tx, call.caller, prepared, amount=body.amount, reason=body.reason)
     return refund_receipt(new)
 
 
@@ -87,14 +101,15 @@ async def refund_payment(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest)
     access=REFUNDERS,
     status=201,
     idempotent=True,
-    raises=("order-not-found", "refund-exceeds-captured"),
+    prepare=payment_of_order,
+    raises=("order-not-found", "payment-pending", "refund-exceeds-captured"),
 )
-async def refund_order(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest) -> RefundReceipt:
+async def refund_order(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest, prepared: str) -> RefundReceipt:
     """Refund an order.
 
     The same as a refund of the order's payment.
     """
-    new = await usecases.refund_order(call.parts, tx, call.caller, id, amount=body.amount, reason=body.reason)
+    new = await usecases.refund_payment(call.parts, tx, call.caller, prepared, amount=body.amount, reason=body.reason)
     return refund_receipt(new)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import astuple
 
-from tradewind.chassis.postgres import Tx
+from tradewind.chassis.postgres import Statements, Tx
 from tradewind.services.payment.domain.ledger import Booking
 from tradewind.services.payment.domain.payment import Payment
 from tradewind.services.payment.domain.settlement import Attempt, Change
@@ -42,7 +42,9 @@ _SAVE = f"""
         UPDATE attempt AS a SET
             status = c.attempt_status, step = c.step, charge_id = c.charge_id, code = c.attempt_code,
             holder = ${len(_COLUMNS) + 1},
-            due_at = now() + make_interval(secs => c.due_in_s),
+            due_at = now() + make_interval(secs => coalesce(
+                c.due_in_s, CASE WHEN a.heard AND c.attempt_status = 'requires_action' THEN 0 END)),
+            heard = false,
             settled_at = CASE
                 WHEN c.attempt_status NOT IN ('processing', 'requires_action', 'authorized') THEN coalesce(a.settled_at, now())
             END
@@ -101,9 +103,10 @@ async def latest_attempts(tx: Tx, payments: Sequence[Payment]) -> list[Tried]:
     ]
 
 
-async def find_payment_id(tx: Tx, order_id: str) -> str | None:
-    """The payment of an order."""
-    return await tx.value("SELECT id::text FROM payment WHERE order_id = $1", order_id)  # type: ignore[no-any-return]
+async def find_payment_id(statements: Statements, *, order_id: str | None, payment_id: str | None) -> str | None:
+    """The payment of an order, or the one with this id."""
+    sql = "SELECT id::text FROM payment WHERE order_id = $1 OR id = $2"
+    return await statements.value(sql, order_id, payment_id)  # type: ignore[no-any-return]
 
 
 async def captured_by(tx: Tx, payment_id: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ _CLAIM_ATTEMPTS = f"""
     WITH due AS (
         SELECT id FROM attempt WHERE due_at <= now() AND provider = $4 ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), a AS (
-        UPDATE attempt SET due_at = now() + make_interval(secs => $2), holder = $3, looks = looks + 1
+        UPDATE attempt SET due_at = now() + make_interval(secs => $2), holder = $3, looks = looks + 1, heard = false
         FROM due WHERE attempt.id = due.id
         RETURNING attempt.*
     )

@@ -1,7 +1,7 @@
 """What payment-service can do, on one screen.
 
 Orders ask         begin_payments   abandon_orders
-People ask         confirm_payment  refund_payment  refund_order
+People ask         confirm_payment  payment_to_refund  refund_payment
 The provider says  hear_provider    record_notices
 We ask it          pursue           record_charges  record_refunds
 By itself          take_up_due      take_over       forget_notices  seal_ledger
@@ -9,7 +9,7 @@ People look        show_payment     payments_of_order  own_payments
 Finance looks      account_totals   account_statement  entries  ledger_seals  open_questions  standings
 """
 
-from tradewind.services.payment.usecases.customers import confirm_payment, refund_order, refund_payment
+from tradewind.services.payment.usecases.customers import confirm_payment, payment_to_refund, refund_payment
 from tradewind.services.payment.usecases.notices import forget_notices, hear_provider, record_notices
 from tradewind.services.payment.usecases.orders import abandon_orders, begin_payments
 from tradewind.services.payment.usecases.outcomes import record_charges, record_refunds
@@ -40,12 +40,12 @@ __all__ = [
     "ledger_seals",
     "open_questions",
     "own_payments",
+    "payment_to_refund",
     "payments_of_order",
     "pursue",
     "record_charges",
     "record_notices",
     "record_refunds",
-    "refund_order",
     "refund_payment",
     "seal_ledger",
     "show_payment",

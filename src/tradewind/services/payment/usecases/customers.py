@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
+
 from tradewind.chassis import trace
-from tradewind.chassis.errors import NotFound
+from tradewind.chassis.errors import NotFound, Unavailable
 from tradewind.chassis.identity import Caller
-from tradewind.chassis.ids import new_id
+from tradewind.chassis.ids import made_at_ms, new_id
 from tradewind.chassis.postgres import Tx
 from tradewind.contracts.money import Money
 from tradewind.services.payment.charger import LEASE_S
@@ -17,6 +20,14 @@ from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.store import changes
 from tradewind.services.payment.store.refunds import NewRefund
 from tradewind.services.payment.usecases.outcomes import begin_refunds
+
+HEAR_WITHIN_S = 1.0
+"""How long a refund waits for word of its order, which takes milliseconds."""
+
+POLL_S = 0.05
+RETRY_AFTER_S = 1
+ON_ITS_WAY_S = 900.0
+"""An order whose money nobody has asked for by then has expired, and there is nothing to give back."""
 
 
 async def confirm_payment(parts: Parts, tx: Tx, caller: Caller, payment_id: str) -> None:
@@ -64,14 +75,28 @@ async def refund_payment(
     return new
 
 
-async def refund_order(
-    parts: Parts, tx: Tx, caller: Caller, order_id: str, *, amount: Money | None, reason: str
-) -> NewRefund:
-    """`refund_payment` for the payment of an order. Raises also NotFound: `order-not-found`."""
-    payment_id = await changes.find_payment_id(tx, order_id)
-    if payment_id is None:
-        raise NotFound("order-not-found", "There is no such order.")
-    return await refund_payment(parts, tx, caller, payment_id, amount=amount, reason=reason)
+async def payment_to_refund(parts: Parts, *, order_id: str | None = None, payment_id: str | None = None) -> str:
+    """The id of the payment with this id, or of this order. A young one that we have not heard of is waited for a little.
+
+    Raises:
+        NotFound: `order-not-found`, `payment-not-found`.
+        Unavailable: `payment-pending`, the order may have been placed, and word of it not have come yet.
+    """
+    deadline_s = parts.clock.monotonic_s() + HEAR_WITHIN_S
+    while True:
+        if found := await changes.find_payment_id(parts.database, order_id=order_id, payment_id=payment_id):
+            return found
+        if not _may_be_on_its_way(order_id or payment_id or "", parts.clock.now()):
+            raise _not_found() if order_id is None else NotFound("order-not-found", "There is no such order.")
+        if parts.clock.monotonic_s() > deadline_s:
+            detail = "No payment has been heard of yet; if the order was placed just now it will be."
+            raise Unavailable("payment-pending", detail, retry_after_s=RETRY_AFTER_S)
+        await asyncio.sleep(POLL_S)
+
+
+def _may_be_on_its_way(id_: str, now: datetime) -> bool:
+    made_at = made_at_ms(id_)
+    return made_at is not None and now.timestamp() - made_at / 1000 < ON_ITS_WAY_S
 
 
 async def _lock(tx: Tx, payment_id: str) -> Payment:
