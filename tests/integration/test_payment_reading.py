@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests.conftest import RoomDatabase
-from tests.integration.payment_fixtures import Till, new_order, open_till, provider_and_database
+from tests.integration.payment_fixtures import MODES, Till, new_order, open_till, provider_and_database
 from tradewind.chassis.ids import new_id
 
 
@@ -70,3 +71,27 @@ async def test_an_entity_tag_changes_with_the_payment(till: Till) -> None:
     assert (await till.ask("GET", path, by=till.support)).headers["etag"] == before
     await till.refund(order, 1)
     assert (await till.ask("GET", path, by=till.support)).headers["etag"] != before
+
+
+@pytest.mark.parametrize("capture", MODES)
+async def test_a_payment_shows_its_attempts(room_database: RoomDatabase, tmp_path: Path, capture: str) -> None:
+    async with provider_and_database(room_database, tmp_path) as (access, sandbox):
+        async with open_till(access, sandbox, capture=capture) as till:
+            (attempt,) = (await till.see(await till.pay()))["attempts"]
+            assert (attempt["status"], attempt["provider"], attempt.get("code")) == ("succeeded", "sandbox", None)
+            assert set(attempt) == {"id", "status", "provider", "created_at"}
+
+            declined, waiting = new_order("pm_card_chargeDeclined"), new_order("pm_card_authenticationRequired")
+            await till.place(declined, waiting)
+            await till.until(declined, "failed")
+            (attempt,) = (await till.see(declined))["attempts"]
+            assert (attempt["status"], attempt["code"]) == ("failed", "card_declined")
+            await till.until(waiting, "requires_action")
+            assert [each["status"] for each in (await till.see(waiting))["attempts"]] == ["requires_action"]
+            await till.cancel(waiting)
+            await till.until(waiting, "cancelled")
+            assert [each["status"] for each in (await till.see(waiting))["attempts"]] == ["cancelled"]
+
+            unheard = new_order()
+            await till.cancel(unheard)
+            assert (await till.see(unheard))["attempts"] == []

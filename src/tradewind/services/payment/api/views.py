@@ -9,9 +9,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tradewind.contracts.money import Money
+from tradewind.services.payment.domain.charge import AttemptStatus
 from tradewind.services.payment.domain.payment import Status
 from tradewind.services.payment.domain.refund import RefundStatus
-from tradewind.services.payment.store.reading import Shown, ShownRefund
+from tradewind.services.payment.store.reading import Shown, ShownAttempt, ShownRefund
 from tradewind.services.payment.store.refunds import NewRefund
 
 
@@ -28,6 +29,16 @@ class RefundReceipt(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     status: RefundStatus
     amount: Money
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One try to get the money of a payment, at one provider. `code` says why it failed."""
+
+    id: str
+    status: AttemptStatus
+    provider: str
+    created_at: datetime
+    code: str | UnsetType = UNSET
 
 
 class RefundView(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +60,7 @@ class NextAction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
-    """The payment of an order. `code` says why it failed."""
+    """The payment of an order: the intent to be paid so much, the attempts at it, and what went back. `code`: why it failed."""
 
     id: str
     order_id: str
@@ -57,6 +68,7 @@ class PaymentView(msgspec.Struct, frozen=True, kw_only=True):
     amount: Money
     captured: Money
     refunded: Money
+    attempts: list[AttemptView]
     refunds: list[RefundView]
     created_at: datetime
     updated_at: datetime
@@ -75,6 +87,7 @@ def payment_view(shown: Shown) -> PaymentView:
         amount=payment.amount,
         captured=payment.money(payment.captured_minor),
         refunded=payment.money(payment.refunded_minor),
+        attempts=[_attempt_view(attempt) for attempt in shown.attempts],
         refunds=[_refund_view(shown, refund) for refund in shown.refunds],
         created_at=shown.created_at,
         updated_at=shown.updated_at,
@@ -86,6 +99,17 @@ def payment_view(shown: Shown) -> PaymentView:
 def refund_receipt(new: NewRefund) -> RefundReceipt:
     """The answer to a request for a refund."""
     return RefundReceipt(id=new.refund.id, status=new.refund.status, amount=new.amount)
+
+
+def _attempt_view(found: ShownAttempt) -> AttemptView:
+    attempt = found.attempt
+    return AttemptView(
+        id=attempt.id,
+        status=attempt.status,
+        provider=attempt.provider,
+        created_at=found.created_at,
+        code=attempt.code or UNSET,
+    )
 
 
 def _refund_view(shown: Shown, found: ShownRefund) -> RefundView:

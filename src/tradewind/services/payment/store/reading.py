@@ -12,6 +12,7 @@ import msgspec
 from tradewind.chassis.postgres import Record, Statements
 from tradewind.services.payment.domain.payment import Payment
 from tradewind.services.payment.domain.refund import Refund
+from tradewind.services.payment.domain.settlement import Attempt
 from tradewind.services.payment.store import rows
 
 _SELECT = f"SELECT {rows.PAYMENT}, p.created_at, p.updated_at FROM payment AS p"
@@ -19,6 +20,7 @@ _BY_ID = f"{_SELECT} WHERE p.id = $1"
 _BY_ORDER = f"{_SELECT} WHERE p.order_id = $1"
 _OF_CUSTOMER = f"{_SELECT} WHERE p.customer_id = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT $3"
 _REFUNDS = f"SELECT {rows.REFUND}, r.created_at FROM refund AS r WHERE r.payment_id = ANY($1::uuid[]) ORDER BY r.id"
+_ATTEMPTS = f"SELECT {rows.ATTEMPT}, a.created_at FROM attempt AS a WHERE a.payment_id = ANY($1::uuid[]) ORDER BY a.id"
 _FIRST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # Ours beside theirs: what nobody has answered for 2 s, and what was answered with something else than we asked for.
@@ -41,12 +43,20 @@ _OPEN = """
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment as it is shown: with its refunds and its times."""
+    """A payment as it is shown: with its attempts, its refunds and its times."""
 
     payment: Payment
+    attempts: Sequence[ShownAttempt]
     refunds: Sequence[ShownRefund]
     created_at: datetime
     updated_at: datetime
+
+
+class ShownAttempt(msgspec.Struct, frozen=True):
+    """An attempt, and since when."""
+
+    attempt: Attempt
+    created_at: datetime
 
 
 class ShownRefund(msgspec.Struct, frozen=True):
@@ -96,13 +106,18 @@ async def list_open_questions(
 
 
 async def _shown(statements: Statements, found: Sequence[Record]) -> list[Shown]:
+    attempts: dict[str, list[ShownAttempt]] = {row["payment_id"]: [] for row in found}
     refunds: dict[str, list[ShownRefund]] = {row["payment_id"]: [] for row in found}
+    if found:
+        for row in await statements.rows(_ATTEMPTS, list(attempts)):
+            attempts[row["attempt_of"]].append(ShownAttempt(rows.attempt(row), row["created_at"]))
     if any(row["captured_minor"] for row in found):
         for row in await statements.rows(_REFUNDS, list(refunds)):
             refunds[row["refund_of"]].append(ShownRefund(rows.refund(row), row["created_at"]))
     return [
         Shown(
             payment=rows.payment(row),
+            attempts=attempts[row["payment_id"]],
             refunds=refunds[row["payment_id"]],
             created_at=row["created_at"],
             updated_at=row["updated_at"],
