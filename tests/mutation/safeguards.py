@@ -348,13 +348,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "return _judge_hold(aim, charge)",
         f"{_I}/test_payment_authorising.py",
     ),
-    _one(
-        "the-same-provider",
-        "what was begun at one provider is never asked of another",
-        "services/payment/store/queue.py",
-        "WHERE due_at <= now() AND provider = $4 ORDER BY due_at",
-        "WHERE due_at <= now() AND $4 <> '' ORDER BY due_at",
-        f"{_I}/test_payment_authorising.py",
+    Safeguard(
+        name="the-same-provider",
+        promise="what was begun at one provider is never asked of another",
+        edits=(
+            Edit(
+                file="services/payment/store/queue.py",
+                text="WHERE due_at <= now() AND provider = $4 ORDER BY due_at",
+                becomes="WHERE due_at <= now() AND $4::text <> '' ORDER BY due_at",
+            ),
+            Edit(
+                file="services/payment/usecases/pursuit.py",
+                text="if _provider(work) != parts.provider.name:",
+                becomes="if False:",
+            ),
+        ),
+        tests=(f"{_I}/test_payment_authorising.py",),
     ),
     _one(
         "seal-waits",
