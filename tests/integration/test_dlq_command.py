@@ -207,6 +207,11 @@ async def test_all_of_a_room_after_a_question(desk: Desk) -> None:
         await desk.publish(*(message(f"bad{n}") for n in range(3)), message("bad1", 1))
         await desk.has(4, "dead", "behind")
         desk.refused = {"bad2"}
+        short = await desk.dlq("ls", "--limit", "2")
+        assert short.out.count("order:") == 2
+        assert short.out.endswith("and more of order; --limit shows them\n")
+        assert (await desk.dlq("ls", "--limit", "3", "--format", "json")).json["more"] == ["order"]
+        assert (await desk.dlq("ls", "--limit", "4", "--format", "json")).json["more"] == []
         asked = await desk.dlq("replay", "--all", "order")
         assert asked.code == 1
         assert "replay 3 dead letters of order?" in asked.err

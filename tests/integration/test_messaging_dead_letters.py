@@ -349,6 +349,8 @@ async def test_the_log_of_a_dead_letter_is_in_its_trace_and_has_the_stack(
     async with running(room.consumer(handlers).run()):
         await room.transport.publish([sent])
         await letters_of(room, count=1)
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if " dead letter " in line)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if " dead letter " in line)
+    assert all(f"trace_id={7:032x}" in each for each in lines if " event failed " in each)
     assert f"trace_id={7:032x}" in line
     assert re.search(r"test_messaging_dead_letters\.py:\d+ trouble", line)

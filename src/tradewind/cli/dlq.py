@@ -62,15 +62,16 @@ def dlq() -> None:
 @click.option(
     "--state", type=click.Choice(_STATES), default=OPEN, show_default=True, help="open: dead, behind, replay."
 )
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Letters of each room.")
 @FORMAT
-def list_letters(room: str | None, state: str, format_: str) -> None:
+def list_letters(room: str | None, state: str, limit: int, format_: str) -> None:
     """The letters of a consumer or of all, oldest first.
 
     Exit code 1: a database could not be looked at; it is named, and what the others have is listed.
     """
     from tradewind.cli.graveyards import listed
 
-    found = asyncio.run(listed([room] if room else rooms_with_database(), _states(state)))
+    found = asyncio.run(listed([room] if room else rooms_with_database(), _states(state), limit))
     _print_list(found, state, format_)
     sys.exit(EXIT_FAILED if found.unseen else 0)
 
@@ -200,12 +201,14 @@ def _print_list(found: Listed, state: str, format_: str) -> None:
 
     if format_ == "json":
         items = [summary(name, letter) for name, letter in found.letters]
-        click.echo(json_line({"items": items, "unseen": found.unseen}))
+        click.echo(json_line({"items": items, "more": found.more, "unseen": found.unseen}))
     elif found.letters:
         for line in aligned([COLUMNS, *(cells(name, letter) for name, letter in found.letters)]):
             click.echo(line)
     elif not found.unseen:
         click.echo("no dead letters" if state in {OPEN, ANY} else f"no dead letters in state {state}")
+    if found.more and format_ == "text":
+        click.echo(f"and more of {', '.join(found.more)}; --limit shows them")
     for sentence in found.unseen:
         click.echo(f"not looked at: {sentence}", err=True)
 

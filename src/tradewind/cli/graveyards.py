@@ -31,9 +31,10 @@ class Name(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """The letters that were found, and what of the rooms could not be looked at, each with why."""
+    """The letters that were found, the rooms that have more than were asked for, and what could not be looked at, with why."""
 
     letters: Sequence[tuple[Name, DeadLetter]]
+    more: Sequence[str]
     unseen: Sequence[str]
 
 
@@ -64,8 +65,10 @@ class Graveyards:
         with _told(name):
             return await self._letters[name.room].get(name.id)
 
-    async def all_in(self, room: str, states: Sequence[State]) -> list[tuple[Name, DeadLetter]]:
-        """Every letter of a room in these states, oldest first.
+    async def all_in(
+        self, room: str, states: Sequence[State], most: int | None = None
+    ) -> list[tuple[Name, DeadLetter]]:
+        """The letters of a room in these states, oldest first; at most `most`, else all.
 
         Raises:
             StackError: its database is away.
@@ -74,9 +77,10 @@ class Graveyards:
         with _told(room):
             while True:
                 after = found[-1][1].id if found else 0
-                page = await self._letters[room].list(states=states, after=after, limit=PAGE)
+                limit = PAGE if most is None else min(PAGE, most - len(found))
+                page = await self._letters[room].list(states=states, after=after, limit=limit)
                 found += [(Name(room, letter.id), letter) for letter in page]
-                if len(page) < PAGE:
+                if len(page) < PAGE or len(found) == most:
                     return found
 
     async def behind(self, name: Name) -> int:
@@ -143,22 +147,25 @@ async def opened(*rooms: str) -> AsyncIterator[Graveyards]:
         yield Graveyards(databases)
 
 
-async def listed(rooms: Sequence[str], states: Sequence[State]) -> Listed:
-    """The letters of rooms; one whose database is away is named, and does not hide the others'.
+async def listed(rooms: Sequence[str], states: Sequence[State], most: int) -> Listed:
+    """Up to `most` letters of each room; one whose database is away is named, and does not hide the others'.
 
     Raises:
         StackError: an address is not known.
     """
     room_databases(rooms)
     letters: list[tuple[Name, DeadLetter]] = []
+    more: list[str] = []
     unseen: list[str] = []
     for room in rooms:
         try:
             async with opened(room) as graveyards:
-                letters += await graveyards.all_in(room, states)
+                found = await graveyards.all_in(room, states, most + 1)
+                letters += found[:most]
+                more += [room] if len(found) > most else []
         except StackError as error:
             unseen.append(error.problem)
-    return Listed(letters, unseen)
+    return Listed(letters, more, unseen)
 
 
 def named(text: str) -> Name:

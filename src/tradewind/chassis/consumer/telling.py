@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 from tradewind.chassis import logs, trace
 from tradewind.chassis.consumer.parking import Parked
@@ -10,12 +13,13 @@ from tradewind.chassis.deadletters import DeadLetter, describe
 from tradewind.chassis.transport import Delivered
 
 FRAMES = 6
+_ROOT = re.compile(r"^.*/(?:src|site-packages)/")
 _log = logs.get_logger("consumer")
 
 
 def failed(group: str, parked: Parked) -> None:
     """The first message of a key failed, and is tried again or given up."""
-    with trace.use_traceparent(parked.head.headers.get("traceparent")):
+    with _in_trace(parked.head.headers):
         _log.warning(
             "event failed",
             **_of(group, parked.head),
@@ -27,7 +31,7 @@ def failed(group: str, parked: Parked) -> None:
 
 def buried(group: str, parked: Parked) -> None:
     """It was given up. With the stack, for this is where somebody begins to look."""
-    with trace.use_traceparent(parked.head.headers.get("traceparent")):
+    with _in_trace(parked.head.headers):
         _log.error(
             "dead letter",
             **_of(group, parked.head),
@@ -39,13 +43,13 @@ def buried(group: str, parked: Parked) -> None:
 
 def replayed(group: str, letter: DeadLetter) -> None:
     """A letter took effect."""
-    with trace.use_traceparent(letter.headers.get("traceparent")):
+    with _in_trace(letter.headers):
         _log.info("dead letter replayed", letter=letter.id, **_of(group, letter.message))
 
 
 def replay_failed(group: str, letter: DeadLetter, error: BaseException, *, dead: bool) -> None:
     """A letter failed again; `dead`, if it is the operator's now."""
-    with trace.use_traceparent(letter.headers.get("traceparent")):
+    with _in_trace(letter.headers):
         _log.warning(
             "replay failed",
             letter=letter.id,
@@ -54,6 +58,12 @@ def replay_failed(group: str, letter: DeadLetter, error: BaseException, *, dead:
             dead=dead,
             stack=_stack(error),
         )
+
+
+def _in_trace(headers: Mapping[str, str]) -> AbstractContextManager[object]:
+    """The trace of the event, if it has one; without one a line is in none."""
+    given = headers.get("traceparent")
+    return nullcontext() if trace.parse_traceparent(given) is None else trace.use_traceparent(given)
 
 
 def _of(group: str, message: Delivered) -> dict[str, str]:
@@ -67,4 +77,4 @@ def _why(error: BaseException) -> dict[str, str]:
 def _stack(error: BaseException) -> list[str]:
     """The innermost frames, without the error's text, which may quote a row."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-    return [f"{frame.filename.rpartition('/src/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    return [f"{_ROOT.sub('', frame.filename)}:{frame.lineno} {frame.name}" for frame in frames]
