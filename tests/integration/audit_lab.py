@@ -39,8 +39,7 @@ from tradewind.chassis.lifecycle import _background
 from tradewind.chassis.migrations import migrate
 from tradewind.chassis.service import Service
 from tradewind.chassis.settings import load
-from tradewind.chassis.transport import Message
-from tradewind.chassis.transport.postgres import PostgresTransport
+from tradewind.chassis.transport import Message, open_transport
 from tradewind.chassis.transport.postgres.schema import ensure_schema
 from tradewind.contracts.money import Money
 from tradewind.contracts.user import UserProfileChanged
@@ -313,9 +312,11 @@ async def make_databases(admin_url: str) -> dict[str, str]:
     return urls
 
 
-async def fill(admin_url: str, folder: Path) -> Lab:
-    """Let all that can happen to orders happen, until nothing is under way any more."""
+async def fill(admin_url: str, folder: Path, *, bus_url: str | None = None) -> Lab:
+    """Let all that can happen to orders happen, until nothing is under way any more; on another bus than our own if asked."""
     urls = await make_databases(admin_url)
+    if bus_url is not None:
+        urls[BUS] = bus_url
     smtp = Controller(Sink(), hostname="127.0.0.1", port=free_port())
     smtp.start()
     sandbox = Sandbox(folder / "psp")
@@ -410,7 +411,7 @@ async def _change_accounts(platform: Platform, ada: Caller, bob: Caller) -> None
 async def _bury_and_replay(platform: Platform, lab: Lab) -> None:
     """Two messages that nobody can read become dead letters of two rooms: one is mended and replayed, the other dropped."""
     ada = lab.story["ada"]
-    transport = PostgresTransport(lab.urls[BUS])
+    transport = await open_transport(lab.urls[BUS], member="lab")
     unreadable = {"topic": "user", "key": ada, "type": UserProfileChanged.TYPE, "value": b"\xff{"}
     await transport.publish([Message(id=new_id(), **unreadable) for _ in range(2)])
     await transport.close()
@@ -442,11 +443,11 @@ async def _name_ids(lab: Lab) -> None:
         name = named[payment_id] = named[order_id]
         lab.story |= {f"{name}_payment": payment_id, f"{name}_attempt": attempt_id}
     await payments.close()
-    bus = await asyncpg.connect(lab.urls[BUS])
-    for type_, key, event_id in await bus.fetch(
-        'SELECT type, key, event_id::text FROM log WHERE key = ANY($1) ORDER BY topic, partition, "offset"', list(named)
-    ):
-        lab.story.setdefault(f"{named[key]}_{type_.split('.')[1]}_event", event_id)
+    bus = await open_transport(lab.urls[BUS], member="lab")
+    async for messages in bus.read(await bus.heads()):
+        for message in messages:
+            if message.key in named:
+                lab.story.setdefault(f"{named[message.key]}_{message.type.split('.')[1]}_event", message.id)
     await bus.close()
 
 

@@ -22,23 +22,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tradewind.audit.bus import Bus, Standing
 from tradewind.audit.invariants import Limits
 from tradewind.audit.look import Look
 from tradewind.audit.sources import Charge
-from tradewind.chassis.transport import Place, Positions
+from tradewind.chassis.transport import Positions
 
 BUS = "bus"
 PAYMENT = "payment"
 
 T = TypeVar("T")
-
-_POSITIONS = """
-    SELECT p.topic, p.partition, p.head, s.consumer_group, coalesce(o.next_offset, 0) AS next_offset
-    FROM partition p
-    LEFT JOIN subscription s ON s.topic = p.topic
-    LEFT JOIN consumer_offset o
-        ON o.consumer_group = s.consumer_group AND o.topic = p.topic AND o.partition = p.partition
-"""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -54,16 +47,17 @@ class Books:
     def __init__(
         self,
         looks: Mapping[str, Look],
-        heads: Positions,
-        read: Mapping[str, Positions],
+        bus: Bus,
+        standing: Standing,
         *,
         listing: Listing | None,
         limits: Limits,
     ) -> None:
         self._looks = looks
-        self._read = read
+        self._bus = bus
+        self._read = standing.read
         self._asked: dict[object, asyncio.Future[Any]] = {}
-        self.heads = heads
+        self.heads = standing.heads
         self.listing = listing
         self.limits = limits
 
@@ -80,7 +74,12 @@ class Books:
     @property
     def bus(self) -> Look:
         """The bus, seen after all rooms."""
-        return self._looks[BUS]
+        return self._bus.look
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """The rooms with a database, and the bus if it has one of its own."""
+        return (*self.rooms, *([BUS] if self._bus.is_ours else []))
 
     @property
     def rooms(self) -> tuple[str, ...]:
@@ -94,19 +93,16 @@ class Books:
 
 
 @contextlib.asynccontextmanager
-async def open_books(looks: Mapping[str, Look], *, listing: Listing | None, limits: Limits) -> AsyncIterator[Books]:
+async def open_books(
+    looks: Mapping[str, Look], bus: Bus, *, listing: Listing | None, limits: Limits
+) -> AsyncIterator[Books]:
     """Freeze all looks, in the order that makes them comparable.
 
     Raises:
-        Unavailable: a database is away.
+        Unavailable: a database is away, or the bus.
     """
-    heads: Positions = {}
-    read: dict[str, Positions] = {}
-    for topic, partition, head, group, next_offset in await looks[BUS].rows(_POSITIONS):
-        place: Place = (topic, partition)
-        heads[place] = head
-        if group is not None:
-            read.setdefault(group, {})[place] = next_offset
-    await asyncio.gather(*(look.freeze() for look in looks.values() if look.name != BUS))
-    await looks[BUS].freeze()
-    yield Books(looks, heads, read, listing=listing, limits=limits)
+    await bus.prepare()
+    standing = await bus.standing()
+    await asyncio.gather(*(look.freeze() for look in looks.values() if look is not bus.look))
+    await bus.freeze()
+    yield Books(looks, bus, standing, listing=listing, limits=limits)

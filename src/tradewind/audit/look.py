@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -69,6 +69,18 @@ class Look:
         """The first column of the first row; raises as `rows` does."""
         found = await self.rows(sql, *args)
         return found[0][0] if found else None
+
+    async def execute(self, sql: str) -> None:
+        """Run statements that are about this session alone; raises as `rows` does."""
+        async with self._one_at_a_time:
+            with _naming(self.name):
+                await self._connection.execute(sql)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+        """Fill a temporary table of this session; raises as `rows` does."""
+        async with self._one_at_a_time:
+            with _naming(self.name):
+                await self._connection.copy_records_to_table(table, columns=list(columns), records=rows)
 
     async def freeze(self) -> None:
         """Read one snapshot, of now, from here on; raises as `rows` does."""

@@ -8,7 +8,9 @@ import time
 from tradewind.audit.books import BUS, PAYMENT, Books, Listing, open_books
 from tradewind.audit.checks import CHECKS, Check
 from tradewind.audit.checks.limits import hidden_transactions
+from tradewind.audit.consumers import subscriptions
 from tradewind.audit.invariants import INVARIANTS, Limits, Report, Violation
+from tradewind.audit.kafka_copy import open_bus
 from tradewind.audit.look import METER, Look, Meter, open_looks
 from tradewind.audit.sources import Provider, Sources
 from tradewind.audit.streams import Say, settle
@@ -24,12 +26,15 @@ async def audit(sources: Sources, *, wait_s: float, limits: Limits = NO_LONGER, 
         Unavailable: a database is away, refuses us, or is not migrated; it is named.
     """
     started_s = time.monotonic()
-    async with open_looks({**sources.databases, BUS: sources.bus_url}) as looks:
-        waited = await settle(looks, timeout_s=wait_s, say=say)
+    async with (
+        open_looks({**sources.databases, BUS: sources.bus_database_url}) as looks,
+        open_bus(sources.bus_url, looks[BUS], subscriptions(sources.databases)) as bus,
+    ):
+        waited = await settle(looks, bus, timeout_s=wait_s, say=say)
         settled_s = time.monotonic()
         say("reading the provider's list of charges")
         listing, not_seen = await _listing(sources.provider, looks[PAYMENT])
-        async with open_books(looks, listing=listing, limits=limits) as books:
+        async with open_books(looks, bus, listing=listing, limits=limits) as books:
             violations, check_s = await _check(books, say)
             not_seen += await hidden_transactions(books)
     return Report(

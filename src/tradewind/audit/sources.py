@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from tradewind.chassis.transport import is_kafka
+
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A charge that took money, as the provider's books have it; amounts in minor units.
@@ -34,9 +36,18 @@ class Provider(Protocol):
         ...
 
 
+SCRATCH = "analytics"
+"""The room in whose database the audit makes temporary tables of what is on a bus that has no database."""
+
+
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses: a DSN per room with a database, the bus's, and the provider if one keeps a list we may read."""
 
     databases: Mapping[str, str]
     bus_url: str
     provider: Provider | None = None
+
+    @property
+    def bus_database_url(self) -> str:
+        """The database in which the tables of the bus are, or are made for the time of the audit."""
+        return self.databases[SCRATCH] if is_kafka(self.bus_url) else self.bus_url

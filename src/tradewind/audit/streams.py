@@ -15,6 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from tradewind.audit.books import BUS, PAYMENT
+from tradewind.audit.bus import Bus
 from tradewind.audit.look import Look
 
 POLL_S = 0.05
@@ -23,20 +24,11 @@ OUTCOMES_SHARE = 0.8
 
 Say: TypeAlias = Callable[[str], None]
 Waiting: TypeAlias = Callable[[], Awaitable[list[str]]]
-Step: TypeAlias = Callable[[Mapping[str, Look]], Awaitable[Waiting]]
+Step: TypeAlias = Callable[[Mapping[str, Look], Bus], Awaitable[Waiting]]
 
 # Of what is visible now, the last one: rows that commit later with lower ids only make us wait longer.
 _LAST_IN_OUTBOX = "SELECT coalesce(max(id), 0) FROM outbox"
 _IN_OUTBOX = "SELECT count(*) FROM outbox WHERE id <= $1"
-_HEADS = "SELECT topic, partition, head FROM partition"
-_BEHIND = """
-    SELECT s.consumer_group, h.topic, sum(h.head - coalesce(o.next_offset, 0))::bigint AS n
-    FROM subscription s
-    JOIN unnest($1::text[], $2::int[], $3::bigint[]) AS h (topic, partition, head) ON h.topic = s.topic
-    LEFT JOIN consumer_offset o
-        ON o.consumer_group = s.consumer_group AND o.topic = h.topic AND o.partition = h.partition
-    WHERE h.head > coalesce(o.next_offset, 0) GROUP BY 1, 2 ORDER BY 1, 2
-"""
 _NOW = "SELECT clock_timestamp()"
 _CHARGES = "SELECT count(*) FROM attempt WHERE status IN ('processing', 'authorized') AND created_at <= $1"
 _REFUNDS = "SELECT count(*) FROM refund WHERE status = 'pending' AND created_at <= $1"
@@ -49,7 +41,7 @@ class Settled(msgspec.Struct, frozen=True):
     outcomes: list[str]
 
 
-async def settle(looks: Mapping[str, Look], *, timeout_s: float, say: Say) -> Settled:
+async def settle(looks: Mapping[str, Look], bus: Bus, *, timeout_s: float, say: Say) -> Settled:
     """Wait until what was under way has arrived everywhere, for `timeout_s` in all.
 
     Raises:
@@ -60,7 +52,7 @@ async def settle(looks: Mapping[str, Look], *, timeout_s: float, say: Say) -> Se
     for step in COURSE:
         of_the_provider = step in (_charges, _refunds)
         deadline_s = started_s + timeout_s * (OUTCOMES_SHARE if of_the_provider else 1.0)
-        left = await _until_none(await step(looks), deadline_s, say)
+        left = await _until_none(await step(looks, bus), deadline_s, say)
         if of_the_provider:
             outcomes += left
         elif left:
@@ -68,7 +60,7 @@ async def settle(looks: Mapping[str, Look], *, timeout_s: float, say: Say) -> Se
     return Settled([], outcomes)
 
 
-async def _outboxes(looks: Mapping[str, Look]) -> Waiting:
+async def _outboxes(looks: Mapping[str, Look], _bus: Bus) -> Waiting:
     producers = [look for name, look in looks.items() if name != BUS]
     last = {look.name: await look.value(_LAST_IN_OUTBOX) for look in producers}
 
@@ -83,24 +75,20 @@ async def _outboxes(looks: Mapping[str, Look]) -> Waiting:
     return waiting
 
 
-async def _topics(looks: Mapping[str, Look]) -> Waiting:
-    heads = await looks[BUS].rows(_HEADS)
-    columns = [[row[name] for row in heads] for name in ("topic", "partition", "head")]
+async def _topics(_looks: Mapping[str, Look], bus: Bus) -> Waiting:
+    heads = (await bus.standing()).heads
 
     async def waiting() -> list[str]:
-        return [
-            f"{row['consumer_group']}: {row['n']} events of the topic {row['topic']} not read"
-            for row in await looks[BUS].rows(_BEHIND, *columns)
-        ]
+        return (await bus.standing()).behind(heads)
 
     return waiting
 
 
-async def _charges(looks: Mapping[str, Look]) -> Waiting:
+async def _charges(looks: Mapping[str, Look], _bus: Bus) -> Waiting:
     return await _outcomes(looks[PAYMENT], "charges", _CHARGES)
 
 
-async def _refunds(looks: Mapping[str, Look]) -> Waiting:
+async def _refunds(looks: Mapping[str, Look], _bus: Bus) -> Waiting:
     return await _outcomes(looks[PAYMENT], "refunds", _REFUNDS)
 
 

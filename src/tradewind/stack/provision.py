@@ -69,7 +69,8 @@ async def create_room(
         name = database or service
         await _database(connection, name, owner)
         await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
-        await connection.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{service}"')
+        # Temporary tables are the audit's, for what is on a bus without a database of its own.
+        await connection.execute(f'GRANT CONNECT, TEMPORARY ON DATABASE "{name}" TO "{service}"')
     access = room_access(admin_url, room, password=password, owner_password=owner_password, database=name)
     async with _connected(access.owner_url) as connection:
         await connection.execute(

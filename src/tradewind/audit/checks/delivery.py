@@ -11,13 +11,13 @@ The inbox row is written in the transaction of the effect, and so is a dead lett
 
 from __future__ import annotations
 
-import importlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from tradewind.audit.books import Books
 from tradewind.audit.bus_digests import SLICE, bus_digests
 from tradewind.audit.compare import Digest
+from tradewind.audit.consumers import handlers_of
 from tradewind.audit.invariants import Violation
 from tradewind.audit.motion import columns
 from tradewind.chassis.consumer import Handlers
@@ -66,16 +66,6 @@ async def taken_once(books: Books) -> list[Violation]:
         if handlers is not None:
             found += await _taken_once_by(books, room, handlers, on_the_bus)
     return found
-
-
-def handlers_of(room: str) -> Handlers[object] | None:
-    """What a room does with events; None for one without a bus door."""
-    try:
-        module = importlib.import_module(f"tradewind.services.{room}.consumer")
-    except ModuleNotFoundError:
-        return None
-    handlers: Handlers[object] = module.handlers
-    return handlers
 
 
 async def _taken_once_by(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import NamedTuple
 
-from tradewind.audit.books import BUS, Books
+from tradewind.audit.books import Books
 from tradewind.audit.invariants import Limits, Violation
 
 
@@ -142,9 +142,11 @@ async def nothing_is_overdue(books: Books) -> list[Violation]:
     """Orders, payments, refunds, mails, events, replays and transactions are younger than their limits."""
     found: list[Violation] = []
     for room in books.rooms:
-        for wait in (*WAITS.get(room, ()), *IN_EVERY_ROOM, _TRANSACTION):
+        for wait in (*WAITS.get(room, ()), *IN_EVERY_ROOM):
             found += await _beyond(books, room, wait)
-    return found + await _beyond(books, BUS, _TRANSACTION)
+    for name in books.databases:
+        found += await _beyond(books, name, _TRANSACTION)
+    return found
 
 
 async def events_are_read(books: Books) -> list[Violation]:
@@ -162,7 +164,7 @@ async def events_are_read(books: Books) -> list[Violation]:
 
 async def hidden_transactions(books: Books) -> list[str]:
     """Whose transactions cannot be looked into for lack of rights, as a sentence; none if all can."""
-    roles = [await books[name].value(_HIDDEN) for name in (*books.rooms, BUS)]
+    roles = [await books[name].value(_HIDDEN) for name in books.databases]
     hidden = ", ".join(sorted({role for role in roles if role}))
     return [f"open transactions of {hidden}: GRANT pg_read_all_stats to the audit's roles"] if hidden else []
 

@@ -45,10 +45,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delivered(Message, frozen=True, kw_only=True):
-    """A message as it was read."""
+    """A message as it was read. `appended_at_ms`, Unix time, is when it came to the bus; 0 where the transport does not say."""
 
     partition: int
     offset: int
+    appended_at_ms: int = 0
 
     @property
     def place(self) -> Place:

@@ -65,6 +65,7 @@ def delivered(raw: Raw, topic: str) -> Delivered:
         type=type_,
         value=value,
         headers=headers,
+        appended_at_ms=max(0, raw.timestamp()[1]),
     )
 
 
