@@ -11,6 +11,7 @@ import pytest_asyncio
 from tests.conftest import RoomDatabase
 from tests.integration.payment_fixtures import MODES, Till, eventually, new_order, open_till, provider_and_database
 from tests.received import received
+from tradewind.contracts.order import OrderSettlementDue
 from tradewind.services.payment.consumer import handlers
 from tradewind.services.payment.usecases import take_up_due
 
@@ -33,6 +34,29 @@ async def test_after_the_charge_all_that_is_left_goes_back(till: Till) -> None:
     await till.cancel(order)
     assert await till.told(order) == till.story("captured", "refunded", "refunded")
     assert (await till.refund(order)).status == 409
+    await till.check_books()
+
+
+async def test_where_the_word_of_the_cancellation_was_lost_the_question_after_the_money_does(till: Till) -> None:
+    paid, unheard_of = await till.pay(), new_order()
+    asked = [
+        OrderSettlementDue(
+            order_id=order.id,
+            number="T-1",
+            customer_id=order.customer_id,
+            payment_id=order.payment_id,
+            total=order.total,
+        )
+        for order in (paid, unheard_of)
+    ]
+    for version in (3, 4):
+        async with till.database.transaction() as tx:
+            events = [received(event, subject=event.order_id, version=version) for event in asked]
+            await handlers.apply(till.parts, tx, events)
+    await till.until(paid, "refunded")
+    assert await till.told(paid) == till.story("captured", "refunded")
+    assert await till.told(unheard_of) == ["cancelled"]
+    assert await till.taken_minor(paid) == 0
     await till.check_books()
 
 
