@@ -95,7 +95,7 @@ async def test_a_decline_has_its_code_and_stays(side: Side, method: str, code: s
 
 
 async def test_a_payment_method_nobody_knows_is_refused(side: Side) -> None:
-    with pytest.raises(RequestRefused):
+    with pytest.raises(RequestRefused, match="payment_method_unknown"):
         await side.provider.charge(new_work("pm_nobody_knows"))
 
 

@@ -106,6 +106,20 @@ async def test_after_a_day_a_charge_is_looked_for_and_not_made(side: StripeSide)
     assert len(side.stand_in.posts()) == 1
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_key_used_with_other_parameters_charges_nothing_again(side: StripeSide, cancelled: bool) -> None:
+    """The shop's page has moved between the first request and the next."""
+    assert isinstance(side.provider, StripeProvider)
+    side.stand_in.books.search_lags = True
+    work = new_work()
+    await attempted(side, work, Fault.DONE_AND_CUT)
+    side.provider._return_url = "https://elsewhere.example.test/"
+    assert isinstance(await find_out(side.provider, later(work, cancelled=cancelled)), Unknown)
+    side.stand_in.books.searchable |= set(side.stand_in.books.intents)
+    assert isinstance(await find_out(side.provider, later(work, cancelled=cancelled)), Captured)
+    assert await side.taken(work.payment.order_id) == [(1999, 0)]
+
+
 async def test_a_replayed_answer_is_old_news(side: StripeSide) -> None:
     work = new_work("pm_card_authenticationRequired")
     await attempted(side, work, Fault.DONE_AND_CUT)

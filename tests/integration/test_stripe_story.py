@@ -115,7 +115,7 @@ async def test_a_decline_ends_the_payment(till: StripeTill) -> None:
 async def test_an_unknown_payment_method_ends_the_payment(till: StripeTill) -> None:
     order = new_order("pm_sandbox_slow")
     await till.place(order)
-    assert (await till.until(order, "failed"))["code"] == "resource_missing"
+    assert (await till.until(order, "failed"))["code"] == "payment_method_unknown"
 
 
 @pytest.mark.parametrize(("decision", "status"), [("approve", "captured"), ("decline", "failed")])

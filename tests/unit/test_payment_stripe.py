@@ -49,7 +49,9 @@ def heard(provider: StripeProvider, body: bytes, header: str | None) -> Any:
 
 
 def test_the_sdk_speaks_the_version_that_is_described() -> None:
-    assert sdk.api_version == description.version()
+    assert sdk.api_version == description.version(), (
+        "take the stripe-mock of that version: tests/stripe_stand_in/extract.py"
+    )
 
 
 @pytest.mark.parametrize(

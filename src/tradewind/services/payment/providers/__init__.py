@@ -51,7 +51,14 @@ class Provider(Protocol):
         ...
 
     async def find_charge(self, work: ChargeWork) -> Charge | None:
-        """The charge that was made for an attempt, by its own id where we know that; None: it has none of it."""
+        """The charge that was made for an attempt, by its own id where we know that; None: it has none of it.
+
+        Where the only question with a sure answer is the charge's request again, under its key, that is what is asked: so
+        while the money is wanted this may take it, and once it is not, this may make sure that it never is.
+
+        Raises:
+            RequestRefused: it was refused, and nothing was made.
+        """
         ...
 
     async def capture(self, charge: Charge, attempt_id: str) -> Charge:

@@ -38,6 +38,8 @@ def failure(error: stripe.StripeError) -> NotSent | OutcomeUnknown | RequestRefu
             return NotSent("provider-unavailable", "The provider asks to be slower.")
         case stripe.IdempotencyError():
             return KeyUsed("provider-outcome-unknown", "The provider has seen this key with another request.")
+        case stripe.InvalidRequestError() if code == "resource_missing" and error.param == "payment_method":
+            return RequestRefused("payment_method_unknown")
         case stripe.InvalidRequestError() | stripe.CardError():
             return RequestRefused(code or "request_refused")
     if status >= 500:
