@@ -14,9 +14,11 @@ import psutil
 
 from tradewind.bench.platform import Platform
 from tradewind.chaos.links import Links
-from tradewind.chaos.plan import BACKEND, SUPERVISOR
+from tradewind.chaos.plan import BACKEND, KAFKA, SUPERVISOR
 from tradewind.stack.client import ask, running_supervisor
 from tradewind.stack.errors import StackError
+from tradewind.stack.kafka import KafkaEngine
+from tradewind.stack.provision import url_for
 
 ASK_TIMEOUT_S = 5.0
 RESTART_TIMEOUT_S = 90.0
@@ -26,9 +28,18 @@ CONTROL_TIMEOUT_S = 5.0
 class Ground:
     """One running platform, and the proxies in it."""
 
-    def __init__(self, platform: Platform, links: Links, up_options: tuple[str, ...], seed: int) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        links: Links,
+        up_options: tuple[str, ...],
+        seed: int,
+        broker: KafkaEngine | None = None,
+    ) -> None:
+        """`broker`: the Kafka of this run, which nobody but us starts again."""
         self.platform = platform
         self.links = links
+        self.broker = broker
         self._up_options = up_options
         self._random = random.Random(f"backends {seed}")
 
@@ -41,6 +52,8 @@ class Ground:
         """The process `name` as it runs now: a unit, the supervisor, or one of PostgreSQL's backends; None when it does not."""
         if name == BACKEND:
             return self._backend()
+        if name == KAFKA:
+            return psutil.Process(self.broker.pid) if self.broker is not None and self.broker.pid else None
         if name == SUPERVISOR:
             record = running_supervisor(self.platform.state)
             return psutil.Process(record.pid) if record is not None else None
@@ -69,6 +82,13 @@ class Ground:
         answers = list(ask(self.platform.state, timeout_s=ASK_TIMEOUT_S, verb="ps"))
         rows: list[dict[str, Any]] = answers[0]["processes"]
         return rows
+
+    @property
+    def bus_url(self) -> str:
+        """The bus, not through a proxy."""
+        if self.broker is not None:
+            return self.broker.url
+        return url_for(self.platform.admin_url, "bus", self.platform.state.secrets().get("bus"), "bus")
 
     async def up(self) -> None:
         """Start the platform, for the first time or after its supervisor died."""

@@ -20,7 +20,7 @@ from tradewind.bench.platform import CommandFailed
 from tradewind.chaos.disk import Ballast
 from tradewind.chaos.ground import Ground, signal_all, whole
 from tradewind.chaos.messages import redeliver
-from tradewind.chaos.plan import BACKEND, SUPERVISOR, Fault, Kind
+from tradewind.chaos.plan import BACKEND, KAFKA, SUPERVISOR, Fault, Kind
 from tradewind.chassis.errors import Unavailable
 from tradewind.stack.errors import StackError
 
@@ -83,6 +83,9 @@ class Kill(Injection):
     async def heal(self) -> None:
         if self.fault.target == SUPERVISOR:
             await self.ground.up()
+        if self.fault.target == KAFKA and self.ground.broker is not None:
+            await self.ground.broker.kill()  # take notice that it is dead
+            await self.ground.broker.start()
 
     def over(self) -> bool:
         if self.fault.target == BACKEND:  # nobody takes its place
@@ -152,7 +155,7 @@ class Messages(Injection):
 
     async def strike(self) -> None:
         try:
-            count = await redeliver(self.ground, self.fault.target, self.fault.amount)
+            count = await redeliver(self.ground.bus_url, self.fault.target, self.fault.amount)
         except Unavailable as error:
             raise NotHealed(f"the bus took no messages: {error.detail}") from error
         self.note = f"{count} events again"

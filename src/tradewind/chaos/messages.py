@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
-import msgspec
-
-from tradewind.chaos.ground import Ground
-from tradewind.chassis.postgres import dedicated_connection
-from tradewind.chassis.transport import Message, open_transport
-from tradewind.stack.provision import url_for
-
-_LATEST = """
-    SELECT topic, key, event_id::text AS id, type, value, headers FROM log WHERE topic = $1
-    ORDER BY appended_at DESC LIMIT $2
-"""
+from tradewind.chassis.transport import Delivered, Message, open_transport
 
 
-async def redeliver(ground: Ground, topic: str, count: int) -> int:
+async def redeliver(bus_url: str, topic: str, count: int) -> int:
     """Publish the latest `count` events of a topic once more, with the same ids, shuffled; how many there were.
 
     Raises:
         Unavailable: the bus is away.
     """
-    url = bus_url(ground)
-    connection = await dedicated_connection(url, application_name="tradewind chaos")
+    transport = await open_transport(bus_url, member="chaos")
     try:
-        rows = await connection.fetch(_LATEST, topic, count)
-    finally:
-        await connection.close()
-    messages = [
-        Message(
-            topic=row["topic"],
-            key=row["key"],
-            id=row["id"],
-            type=row["type"],
-            value=bytes(row["value"]),
-            headers=msgspec.json.decode(row["headers"]) if row["headers"] else {},
-        )
-        for row in rows
-    ]
-    random.Random(count).shuffle(messages)
-    transport = await open_transport(url, member="chaos")
-    try:
+        heads = await transport.heads([topic])
+        start = {place: max(0, head - count) for place, head in heads.items()}
+        latest: deque[Delivered] = deque(maxlen=count)
+        async for chunk in transport.read(heads, start):
+            latest.extend(chunk)
+        messages = [_as_published(each) for each in latest]
+        random.Random(count).shuffle(messages)
         await transport.publish(messages)
     finally:
         await transport.close()
     return len(messages)
 
 
-def bus_url(ground: Ground) -> str:
-    """DSN of the bus, without a detour."""
-    platform = ground.platform
-    return url_for(platform.admin_url, "bus", platform.state.secrets().get("bus"), "bus")
+def _as_published(found: Delivered) -> Message:
+    return Message(
+        topic=found.topic, key=found.key, id=found.id, type=found.type, value=found.value, headers=found.headers
+    )

@@ -13,7 +13,7 @@ from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 
-from tradewind.chaos.links import CLIENTS, EDGE, ways
+from tradewind.chaos.links import BROKER, CLIENTS, EDGE, ways
 from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
 
 Kind: TypeAlias = Literal[
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 SUPERVISOR = "supervisor"
 BACKEND = "postgres-backend"
+KAFKA = "kafka"
 ENGINES = ("postgres", "valkey", "envoy", "psp-sandbox", "mailbox")
 WAYS_OF_MONEY = (
     "order/postgres",
@@ -44,13 +45,15 @@ ALONE: frozenset[Kind] = frozenset({"restart", "disk"})
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made of. `scale` gives a room more than one instance; `keep` leaves the state of a clean run there."""
+    """What a run is made of. `scale` gives a room more than one instance; `keep` leaves the state of a clean run there; with
+    `kafka` events travel on an Apache Kafka of the run's own."""
 
     seed: int
     seconds: float = 60.0
     rate_per_s: float = 20.0
     kinds: tuple[Kind, ...] = KINDS
     keep: bool = False
+    kafka: bool = False
     scale: Mapping[str, int] = msgspec.field(default_factory=lambda: {"order": 2, "payment": 2})
 
 
@@ -141,9 +144,10 @@ class _Dealer:
     def __init__(self, options: Options) -> None:
         self._random = random.Random(f"chaos {options.seed}")
         rooms = all_rooms()
-        processes = [*ENGINES, SUPERVISOR, *instances(options)]
+        processes = [*ENGINES, *([KAFKA] if options.kafka else []), SUPERVISOR, *instances(options)]
+        there = [way for way in ways(rooms, kafka=options.kafka) if way not in CLIENTS]
         # The ways of money come up twice as often.
-        inner = [*(way for way in ways(rooms) if way not in CLIENTS), *WAYS_OF_MONEY]
+        inner = [*there, *(BROKER if options.kafka and way.endswith("/bus") else way for way in WAYS_OF_MONEY)]
         targets: dict[Kind, Sequence[str]] = {
             "kill": [*processes, BACKEND],
             "stop": processes,

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
-from tradewind.audit.books import BUS
 from tradewind.audit.look import open_looks
 from tradewind.audit.run import audit
 from tradewind.audit.sources import Sources
@@ -19,7 +18,7 @@ from tradewind.chaos.customers import Crowd, Traffic
 from tradewind.chaos.disk import SmallDisk
 from tradewind.chaos.ground import Ground
 from tradewind.chaos.journal import Entry, Journal, read_journal
-from tradewind.chaos.links import Links
+from tradewind.chaos.links import BROKER, Links
 from tradewind.chaos.plan import Options, make_plan
 from tradewind.chaos.replay import replay
 from tradewind.chaos.report import Report
@@ -29,6 +28,7 @@ from tradewind.chaos.waves import Waves
 from tradewind.chassis.errors import Unavailable
 from tradewind.stack.detours import VARIABLE as DETOURS
 from tradewind.stack.detours import detours_text
+from tradewind.stack.kafka import KafkaEngine
 from tradewind.stack.leftovers import end_leftovers, find_leftovers
 from tradewind.stack.rooms import all_rooms, rooms_with_database
 from tradewind.traffic.client import open_shop
@@ -72,8 +72,11 @@ async def _ground(options: Options, folder: Path, report: Report) -> AsyncIterat
         disk.mount()
     (state / "clock").mkdir(mode=0o700, parents=True)
     platform = Platform(state)
-    links = Links(platform.state, ("127.0.0.1", platform.port), all_rooms())
+    links = Links(platform.state, ("127.0.0.1", platform.port), all_rooms(), kafka=options.kafka)
     await links.open()
+    broker = KafkaEngine(folder / "kafka", proxy_port=links[BROKER].port) if options.kafka else None
+    if broker is not None:
+        links.broker = ("127.0.0.1", broker.behind_proxy_port)
     platform.environ |= {
         DETOURS: detours_text(links.detours()),
         "PSP_SANDBOX_PUBLIC_URL": links.bank_url,
@@ -81,8 +84,11 @@ async def _ground(options: Options, folder: Path, report: Report) -> AsyncIterat
         **{f"{room.upper()}_CLOCK_SKEW_FILE": str(state / "clock" / room) for room in rooms_with_database()},
     }
     scale = [word for room, count in options.scale.items() for word in ("--scale", f"{room}={count}")]
-    ground = Ground(platform, links, tuple(scale), options.seed)
+    onto = ("--kafka", broker.proxied_bootstrap) if broker is not None else ()
+    ground = Ground(platform, links, (*scale, *onto), options.seed, broker)
     try:
+        if broker is not None:
+            await broker.start()
         await ground.up()
         yield ground
     except BaseException as error:
@@ -90,6 +96,8 @@ async def _ground(options: Options, folder: Path, report: Report) -> AsyncIterat
         raise
     finally:
         await asyncio.to_thread(_take_down, platform, report)
+        if broker is not None:
+            await broker.stop()
         await links.close()
         kept = options.keep or not report.clean
         disk.unmount(keep=kept)
@@ -157,7 +165,7 @@ async def _compare(entries: list[Entry], sources: Sources, mail: Path, report: R
     assert sources.provider is not None
     try:
         charges = await sources.provider.charges()
-        async with open_looks({**sources.databases, BUS: sources.bus_url}) as looks:
+        async with open_looks(sources.databases) as looks:
             report.problems += disagreements(entries, await look_up(looks, charges, mail))
     except Unavailable as problem:
         report.problems.append(f"the journal cannot be compared: {problem.detail}")

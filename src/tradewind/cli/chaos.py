@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.FloatRange(1, 3_600), default=60.0, show_default=True, help="About how long.")
 @click.option("--rate", type=click.FloatRange(1, 200), default=20.0, show_default=True, help="Requests a second.")
 @click.option("--faults", default="", metavar="KIND,...", help="These kinds only; default: all.")
+@click.option("--kafka", is_flag=True, help="Events travel on an Apache Kafka of the run's own.")
 @click.option("--plan", "plan_only", is_flag=True, help="Print what would be done, and do nothing.")
 @click.option("--keep", is_flag=True, help="Keep state and logs of a clean run too.")
 @click.option(
@@ -36,6 +37,7 @@ def chaos(
     rate: float,
     faults: str,
     *,
+    kafka: bool,
     plan_only: bool,
     keep: bool,
     write: Path | None,
@@ -53,7 +55,7 @@ def chaos(
 
     kinds = _kinds(faults)
     every = [
-        Options(seed=number, seconds=seconds, rate_per_s=rate, kinds=kinds, keep=keep)
+        Options(seed=number, seconds=seconds, rate_per_s=rate, kinds=kinds, keep=keep, kafka=kafka)
         for number in range(seed, seed + runs)
     ]
     if plan_only:
