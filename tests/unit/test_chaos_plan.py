@@ -7,7 +7,20 @@ from collections import Counter
 import msgspec
 import pytest
 
-from tradewind.chaos.plan import ALONE, KINDS, SUPERVISOR, Fault, Options, instances, make_plan
+from tradewind.chaos.links import BROKER
+from tradewind.chaos.plan import (
+    ALONE,
+    KAFKA,
+    KINDS,
+    SUPERVISOR,
+    UNRULY_CALLS,
+    UNRULY_WEBHOOKS,
+    Fault,
+    Options,
+    instances,
+    make_plan,
+)
+from tradewind.sandbox.script import RULES
 from tradewind.stack.rooms import all_rooms
 
 
@@ -40,7 +53,7 @@ def test_options_change_nothing_but_what_they_say() -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_every_kind_comes_in_every_deal(seed: int) -> None:
     dealt = [fault.kind for fault in faults(Options(seed=seed, seconds=300))]
-    deck = 18
+    deck = 19
     for start in range(0, len(dealt) - deck, deck):
         counts = Counter(dealt[start : start + deck])
         assert set(counts) == set(KINDS)
@@ -72,14 +85,29 @@ def test_the_seconds_bound_the_plan() -> None:
         assert sum(wave.nominal_s for wave in waves[:-1]) < seconds <= sum(wave.nominal_s for wave in waves)
 
 
+def test_the_providers_words_are_in_its_script() -> None:
+    words = {type_.__struct_config__.tag for type_ in RULES}
+    assert {*UNRULY_CALLS, *UNRULY_WEBHOOKS} <= words
+
+
+def test_with_kafka_the_broker_is_a_target_too() -> None:
+    dealt = faults(Options(seed=5, seconds=3_600, kafka=True))
+    for kind in ("kill", "stop"):
+        assert KAFKA in {fault.target for fault in dealt if fault.kind == kind}
+    parted = {fault.target for fault in dealt if fault.kind == "partition"}
+    assert BROKER in parted
+    assert not [way for way in parted if way.endswith("/bus")]
+
+
 def test_scaled_rooms_have_numbered_instances() -> None:
     assert Counter(instances(Options(seed=1, scale={"order": 3})))["order-3"] == 1
     assert "payment-2" not in instances(Options(seed=1, scale={}))
 
 
 PLAN_OF_SEED_1 = [
-    "kill valkey",
-    "skew user -120 for 4.8 s",
-    "disk postgres for 4.8 s",
-    "delay auth/registry 200 for 2.3 s",
+    "outage psp-sandbox unavailable for 4.2 s",
+    "partition auth/valkey refuse for 5.4 s",
+    "kill postgres-backend",
+    "reset notification/bus 10000 for 3.5 s",
+    "reset notification/postgres 1000 for 1.7 s",
 ]

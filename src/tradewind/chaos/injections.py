@@ -20,7 +20,7 @@ from tradewind.bench.platform import CommandFailed
 from tradewind.chaos.disk import Ballast
 from tradewind.chaos.ground import Ground, signal_all, whole
 from tradewind.chaos.messages import redeliver
-from tradewind.chaos.plan import BACKEND, KAFKA, SUPERVISOR, Fault, Kind
+from tradewind.chaos.plan import BACKEND, KAFKA, SUPERVISOR, UNRULY_WEBHOOKS, Fault, Kind
 from tradewind.chassis.errors import Unavailable
 from tradewind.stack.errors import StackError
 
@@ -208,6 +208,16 @@ class Webhooks(Provider):
         self.fair = {"webhook_double_percent": 5, "webhook_shuffle": False, "webhook_delay_ms": 0}
 
 
+class Unruly(Provider):
+    """Every second call, or every second webhook, goes wrong in one way."""
+
+    def __init__(self, ground: Ground, fault: Fault) -> None:
+        super().__init__(ground, fault)
+        calls = ("webhook",) if fault.mode in UNRULY_WEBHOOKS else ("charge", "capture", "confirm", "cancel", "refund")
+        rules = [{"on": call, "every": 2, "do": fault.mode} for call in calls]
+        self.weather, self.fair = {"script": {"rules": rules}}, {"script": {"rules": []}}
+
+
 class Skew(Injection):
     """The clock of one room jumps, and later jumps back."""
 
@@ -248,6 +258,7 @@ INJECTIONS: Mapping[Kind, type[Injection]] = {
     "reset": Reset,
     "messages": Messages,
     "webhooks": Webhooks,
+    "unruly": Unruly,
     "outage": Outage,
     "skew": Skew,
     "disk": Disk,

@@ -17,7 +17,7 @@ from tradewind.chaos.links import BROKER, CLIENTS, EDGE, ways
 from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
 
 Kind: TypeAlias = Literal[
-    "kill", "stop", "restart", "partition", "delay", "reset", "messages", "webhooks", "outage", "skew", "disk"
+    "kill", "stop", "restart", "partition", "delay", "reset", "messages", "webhooks", "unruly", "outage", "skew", "disk"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -36,6 +36,10 @@ WAYS_OF_MONEY = (
     "psp-sandbox/webhooks",
 )
 TOPICS = ("order", "payment", "auth")
+UNRULY_CALLS = ("silent", "error", "reset", "cut", "slow", "garbage", "unknown_status")
+UNRULY_WEBHOOKS = ("never", "before_answer", "overtaken", "old_signature", "unknown_charge")
+"""What the provider does to every second call or webhook; words of its script. Wrong money is for other tests: then it is the
+provider's books that are wrong."""
 RECOVERY_S = 1.5
 """What a wave is assumed to need until all is well again; decides how many waves fit into the seconds."""
 PAIRED = 0.4
@@ -60,7 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that goes wrong. What does not last has 0 seconds.
 
-    `mode` says how: of a partition `stall` or `refuse`, of an outage `unavailable` or `silent`. `amount` is how much: of a
+    `mode` says how: of a partition `stall` or `refuse`, of an outage `unavailable` or `silent`, of an unruly provider a word of its
+    script. `amount` is how much: of a
     delay milliseconds a chunk, of a reset the bytes a connection passes, of a skew seconds, of messages how many.
     """
 
@@ -134,6 +139,7 @@ _SHAPES: Mapping[Kind, _Shape] = {
     "reset": _Shape((1.0, 4.0), amounts=(100, 1_000, 10_000, 100_000), cards=2),
     "messages": _Shape(amounts=(20, 50, 200)),
     "webhooks": _Shape((3.0, 6.0), amounts=(0, 300, 2_000)),
+    "unruly": _Shape((3.0, 6.0), modes=(*UNRULY_CALLS, *UNRULY_WEBHOOKS)),
     "outage": _Shape((2.0, 6.0), modes=("unavailable", "silent")),
     "skew": _Shape((4.0, 8.0), amounts=(-280, -120, -70, 70, 120, 280)),
     "disk": _Shape((2.0, 5.0)),
@@ -157,6 +163,7 @@ class _Dealer:
             "reset": [*inner, EDGE],
             "messages": TOPICS,
             "webhooks": ["psp-sandbox"],
+            "unruly": ["psp-sandbox"],
             "outage": ["psp-sandbox"],
             "skew": [room for room in rooms if room != CONTROL_PLANE],
             "disk": ["postgres"],
