@@ -24,10 +24,12 @@ from tradewind.chassis.migrations import migrate
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database, Tx
 from tradewind.chassis.relay import Relay
-from tradewind.chassis.transport import Message, Transport, open_transport
+from tradewind.chassis.transport import Message, Transport, is_kafka, open_transport
 from tradewind.chassis.transport.postgres import ensure_schema
 from tradewind.stack import provision
-from tradewind.stack.engines import PostgresEngine
+from tradewind.stack.engines import KafkaEngine, PostgresEngine
+from tradewind.stack.errors import StackError
+from tradewind.stack.memory import pss_mb
 
 EVENTS = 60_000
 KEYS = 5_000
@@ -41,6 +43,7 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RELAY_AIM_PER_S = 10_000.0
 CONSUMER_AIM_PER_S = 5_000.0
 POSTGRES_AIM_MS = 10.0
+KAFKA_AIM_MS = 25.0
 
 
 class Carried(Event, frozen=True, kw_only=True):
@@ -68,7 +71,7 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig(admin_url: str, bus_url: str | None = None) -> AsyncIterator[Rig]:
-    """Databases of their own on the server at `admin_url`; the bus is `bus_url`, or a third one there."""
+    """Databases of their own on the server at `admin_url`; the bus is a third one, or an empty corner of `bus_url`."""
     name = f"bench_{new_id()[-12:]}"
     await provision.create_database(admin_url, name)
     url = _of(admin_url, name)
@@ -77,6 +80,8 @@ async def rig(admin_url: str, bus_url: str | None = None) -> AsyncIterator[Rig]:
         await provision.create_database(admin_url, f"{name}_bus")
         bus_url = _of(admin_url, f"{name}_bus")
         await ensure_schema(bus_url)
+    elif is_kafka(bus_url):
+        bus_url = f"{bus_url}/{name}"
     database = await Database.open(url, max_size=8)
     transport = await open_transport(bus_url, member="bench")
     try:
@@ -169,6 +174,22 @@ async def measure(
     for figure in figures[-2:]:
         say(figure_line(figure))
     return figures
+
+
+async def measure_kafka(say: Say) -> list[Figure]:
+    """All of it over an Apache Kafka of its own: one broker beside everything else on this machine."""
+    with tempfile.TemporaryDirectory(prefix="tradewind-kafka-") as folder:
+        kafka = KafkaEngine(Path(folder) / "kafka")
+        try:
+            await kafka.start()
+        except StackError as error:
+            say(f"  not run: {error}")
+            return []
+        try:
+            say(f"  one broker, {sum(pss_mb(kafka.pid or 0).values())} MB when it has started")
+            return await measure(say, bus_url=kafka.url, bus="kafka", aim_ms=KAFKA_AIM_MS)
+        finally:
+            await kafka.stop()
 
 
 def _rate(what: str, bus: str, value: float, aim: float) -> Figure:

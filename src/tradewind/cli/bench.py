@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "outboxes", "audit")
+PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "kafka", "outboxes", "audit")
 ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway"})
 """Parts that share one; it is started for any of them."""
 
@@ -65,6 +65,9 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
     if "messaging" in wanted:
         click.echo("\nmessaging")
         figures += asyncio.run(messaging.measure(click.echo))
+    if "kafka" in wanted:
+        click.echo("\nmessaging on Kafka")
+        figures += asyncio.run(messaging.measure_kafka(click.echo))
     if "outboxes" in wanted:
         click.echo("\nways to read an outbox")
         figures += asyncio.run(outboxes.measure(click.echo))
