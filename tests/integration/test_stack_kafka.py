@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
@@ -18,6 +19,7 @@ from tests.messaging_parts import until
 from tradewind.stack import probe
 from tradewind.stack.errors import StackError
 from tradewind.stack.kafka import KafkaEngine, jars
+from tradewind.stack.ports import free_port
 
 
 @pytest.fixture
@@ -77,6 +79,25 @@ async def test_no_topic_comes_to_be_by_being_named(kafka_engine: KafkaEngine) ->
 async def test_a_port_where_no_broker_answers(kafka_engine: KafkaEngine, valkey_url: str) -> None:
     assert await probe.kafka("127.0.0.1", kafka_engine.port)
     assert not await probe.kafka("127.0.0.1", int(valkey_url.rpartition(":")[2].partition("/")[0]), timeout_s=0.3)
+
+
+async def test_the_broker_of_the_compose_file_starts_with_its_variables(cached: Path, tmp_path: Path) -> None:
+    """The image makes `node.id` of KAFKA_NODE_ID and so on; here there is one address for all containers."""
+    model = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
+    engine = KafkaEngine(tmp_path / "kafka")
+    here = {"//:": "//127.0.0.1:", "kafka:": "127.0.0.1:", "9092": str(engine.port), "9093": str(free_port())}
+    settings: dict[str, str] = {"inter.broker.listener.name": "PLAINTEXT"}
+    for name, value in model["services"]["kafka"]["environment"].items():
+        for there, instead in here.items():
+            value = value.replace(there, instead)  # noqa: PLW2901
+        settings[name.removeprefix("KAFKA_").lower().replace("_", ".")] = value
+    settings |= {"log.dirs": str(tmp_path / "kafka/data")}
+    del settings["heap.opts"]
+    engine._settings = settings
+    async with engine:
+        admin = AdminClient({"bootstrap.servers": engine.bootstrap})
+        assert len(admin.list_topics(timeout=10).brokers) == 1
+        assert not admin.list_topics("unheard-of", timeout=10).topics["unheard-of"].partitions
 
 
 async def test_it_dies_with_whoever_started_it(cached: Path, tmp_path: Path) -> None:

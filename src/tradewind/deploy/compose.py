@@ -14,14 +14,19 @@ from tradewind.deploy.containers import Container
 from tradewind.deploy.environment import EDGE_PORT, GATEWAY, SANDBOX, STATE_FOLDER, Adjustable
 from tradewind.deploy.secret_files import secret_names
 from tradewind.deploy.yaml_text import Line, comment, dump, indented
+from tradewind.stack.kafka.jars import VERSION as KAFKA_VERSION
 from tradewind.stack.rooms import CONTROL_PLANE
 
 SECRETS_AT = "/run/secrets"
 DEV = "dev"
 """The profile of what stands in for the world."""
 
+KAFKA = "kafka"
+"""The profile of a broker, for whoever wants the events there."""
+
 POSTGRES_IMAGE = "postgres:18"
 VALKEY_IMAGE = "valkey/valkey:9"
+KAFKA_IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 MAILPIT_IMAGE = "axllent/mailpit:v1.27"
 
 POSTGRES_COMMAND = (
@@ -44,7 +49,8 @@ The whole platform in containers. Written by `tradewind render compose --write .
   curl http://localhost:8080/v1/products
   docker compose up --detach --scale order-service=3
 
-`dev` adds a payment provider's stand-in and a mailbox. More in docs/operating/deploy.md."""
+`dev` adds a payment provider's stand-in and a mailbox, `kafka` a broker for the events (docs/operating/kafka.md).
+More in docs/operating/deploy.md."""
 
 _NETWORKS = """\
 networks:
@@ -84,6 +90,11 @@ def compose_file(rooms: Sequence[str]) -> str:
     blocks = [
         _block("postgres", _postgres(), "A database a room, and one for the event bus; `migrate` makes them."),
         _block("valkey", _valkey(), "The cache. Without it everything works, slower."),
+        _block(
+            "kafka",
+            _kafka(),
+            "Carries the events where secrets/bus_url says kafka://kafka:9092; else it is not started.",
+        ),
         _block("migrate", _migrate(migrate), "Databases, roles and migrations; then it is done."),
         _block(
             gateway.name,
@@ -95,7 +106,7 @@ def compose_file(rooms: Sequence[str]) -> str:
         _block(sandbox.name, _sandbox(sandbox), "Behaves like a payment provider and moves no money: dev only."),
         _block("mailpit", _mailpit(), "Catches all mail: dev only."),
     ]
-    volumes = ["postgres", *(container.name for container in every if container.keeps_state)]
+    volumes = ["postgres", "kafka", *(container.name for container in every if container.keeps_state)]
     return "\n".join(
         [
             comment(_HEADER) + dump({"name": "tradewind"}),
@@ -225,6 +236,43 @@ def _valkey() -> dict[str, Any]:
         "healthcheck": _check("CMD-SHELL", ask),
         "networks": Line(["data"]),
         "deploy": _limits(256),
+    }
+
+
+def _kafka() -> dict[str, Any]:
+    ask = "/opt/kafka/bin/kafka-broker-api-versions.sh"
+    return {
+        "image": KAFKA_IMAGE,
+        "profiles": Line([KAFKA]),
+        "restart": "unless-stopped",
+        "environment": {
+            "KAFKA_NODE_ID": "1",
+            "KAFKA_PROCESS_ROLES": "broker,controller",
+            "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@kafka:9093",
+            "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+            "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
+            "KAFKA_ADVERTISED_LISTENERS": "PLAINTEXT://kafka:9092",
+            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "KAFKA_LOG_DIRS": "/var/lib/kafka/data",
+            "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+            # One broker has nobody to copy to: what it acknowledges is on its disk.
+            "KAFKA_LOG_FLUSH_INTERVAL_MESSAGES": "1",
+            "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+            "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
+            "KAFKA_HEAP_OPTS": "-Xmx512m",
+        },
+        "volumes": ["kafka:/var/lib/kafka/data"],
+        "healthcheck": {
+            "test": Line(["CMD", ask, "--bootstrap-server", "localhost:9092"]),
+            "interval": "10s",
+            "timeout": "10s",
+            "retries": 12,
+            "start_period": "30s",
+        },
+        "stop_grace_period": "30s",
+        "networks": Line(["data"]),
+        "deploy": _limits(1024),
     }
 
 
