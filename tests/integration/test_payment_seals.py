@@ -248,6 +248,21 @@ INSERT = (
         ("DELETE FROM ledger_seal WHERE number = 2", "ledger seal 3", "the seal before it is missing"),
         ("DELETE FROM ledger_seal WHERE number = 1", "ledger seal 2", "the seal before it is missing"),
     ],
+    ids=(
+        "amount",
+        "currency",
+        "payment",
+        "cause",
+        "time",
+        "one_removed",
+        "all_removed",
+        "one_inserted",
+        "one_before_all",
+        "seal_replaced",
+        "seal_after_a_replaced_one",
+        "seal_removed",
+        "first_seal_removed",
+    ),
 )
 async def test_whatever_is_changed_is_named_with_its_block(
     till: Till, statement: str, subject: str, detail: str

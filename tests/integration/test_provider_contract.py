@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,24 @@ async def test_what_is_held_for_us_is_what_was_taken(side: Side) -> None:
     await side.provider.refund(refund_of(euros, charge, 99))
     held = {each.currency: (each.captured_minor, each.refunded_minor) for each in await side.provider.holdings()}
     assert held == {"EUR": (1999, 99), "JPY": (500, 0)}
+
+
+async def test_charges_are_listed_with_what_became_of_them(side: Side) -> None:
+    taken, held, back = new_work(), new_work(capture=False), new_work()
+    for work in (taken, held):
+        await side.provider.charge(work)
+    await side.provider.refund(refund_of(back, await side.provider.charge(back), 99))
+    now = datetime.now(UTC)
+    listed = {
+        each.attempt_id: (each.charge.status, each.charge.captured_minor, each.charge.refunded_minor)
+        async for each in side.provider.list_charges(now - timedelta(hours=1))
+    }
+    assert listed == {
+        taken.attempt.id: (ChargeStatus.SUCCEEDED, 1999, 0),
+        held.attempt.id: (ChargeStatus.AUTHORIZED, 0, 0),
+        back.attempt.id: (ChargeStatus.SUCCEEDED, 1999, 99),
+    }
+    assert [each async for each in side.provider.list_charges(now + timedelta(hours=1))] == []
 
 
 async def test_a_provider_that_cannot_be_reached_has_done_nothing(side: Side) -> None:

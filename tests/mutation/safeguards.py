@@ -284,6 +284,14 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{_I}/test_payment_webhooks.py",
     ),
     _one(
+        "late-landing",
+        "a charge that landed when nobody looked any more is undone",
+        "services/payment/usecases/comparison.py",
+        "    if unheard:",
+        "    if False:",
+        f"{_I}/test_payment_comparison.py",
+    ),
+    _one(
         "heard-while-asking",
         "what the provider says while we ask it outlives the answer",
         "services/payment/store/changes.py",

@@ -18,6 +18,10 @@ class Measures:
             "payment_refund_findings", "What the provider was found to say of refunds.", ("finding",)
         )
 
+    def wrong(self) -> None:
+        """Count a charge of the provider's list that is not as we have it."""
+        self._charges.labels("wrong").inc()
+
     def charge(self, finding: Finding) -> None:
         """Count a finding about a charge."""
         self._charges.labels(type(finding).__name__.lower()).inc()

@@ -134,11 +134,13 @@ class StandingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReconciliationView(msgspec.Struct, frozen=True, kw_only=True):
-    """Ours against theirs."""
+    """Ours against theirs. `compared_upto`: charges made until then were compared, one by one; null: none yet."""
 
     items: list[OpenQuestionView]
     next_cursor: str | None
     standings: list[StandingView]
+    compared_upto: datetime | None
+    compared_charges: int
 
 
 def accounts_view(totals: Sequence[AccountTotals]) -> Accounts:

@@ -25,7 +25,8 @@ async def get_reconciliation(call: Call[Parts], page: PageQuery) -> Reconciliati
 
     `items`: outcomes that nobody knows for two seconds or more, and charges and refunds that are not what we asked for,
     newest first. `standings`: what the provider owes us, by our books and by its own; while payments are under way the two
-    may differ.
+    may differ. Every hour the provider's list of charges is compared with ours: what moved on without our knowing is asked about
+    again, and ends as it should; the rest shows in `items`.
     """
     after = page.after(Moment)
     found = await usecases.open_questions(
@@ -36,6 +37,7 @@ async def get_reconciliation(call: Call[Parts], page: PageQuery) -> Reconciliati
         lambda question: msgspec.convert(question, OpenQuestionView, from_attributes=True),
         lambda question: Moment(question.since, question.id),
     )
+    compared = await usecases.compared(call.parts)
     return ReconciliationView(
         items=questions.items,
         next_cursor=questions.next_cursor,
@@ -43,4 +45,6 @@ async def get_reconciliation(call: Call[Parts], page: PageQuery) -> Reconciliati
             StandingView(currency=standing.currency, ours_minor=standing.ours_minor, theirs_minor=standing.theirs_minor)
             for standing in await usecases.standings(call.parts)
         ],
+        compared_upto=compared.upto,
+        compared_charges=compared.charges,
     )

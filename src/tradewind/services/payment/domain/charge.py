@@ -61,6 +61,13 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     action_url: str | None = None
 
 
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A charge in the provider's list. `attempt_id` is what we gave along; empty where it was none of ours."""
+
+    charge: Charge
+    attempt_id: str
+
+
 class Repayment(msgspec.Struct, frozen=True, kw_only=True):
     """A refund as the provider has it. `succeeded` and `failed` both false: it is still under way there."""
 

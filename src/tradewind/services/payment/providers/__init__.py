@@ -7,13 +7,13 @@ that it did nothing. A provider that does not answer is asked again, later, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
-from tradewind.services.payment.domain.charge import Charge, Repayment
+from tradewind.services.payment.domain.charge import Charge, Listed, Repayment
 from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
 
 
@@ -87,6 +87,10 @@ class Provider(Protocol):
 
     async def holdings(self) -> Sequence[Holding]:
         """What it holds for us."""
+        ...
+
+    def list_charges(self, since: datetime) -> AsyncIterator[Listed]:
+        """Every charge made since then, in any order, whatever became of it. Raises Unavailable, also in the middle."""
         ...
 
     def read_notice(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notice:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,7 +15,7 @@ from tradewind.chassis.errors import Invalid
 from tradewind.chassis.ids import is_id
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.third_party import Answer, NotSent, OutcomeUnknown, ThirdPartyClient
-from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Repayment
+from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Listed, Repayment
 from tradewind.services.payment.domain.refund import refund_of
 from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
 from tradewind.services.payment.providers import Holding, RequestRefused
@@ -32,6 +32,7 @@ from tradewind.services.payment.providers.signature import check_signature
 
 SIGNATURE_HEADER = "sandbox-signature"
 ATTEMPT = "attempt_id"
+PAGE = 100
 T = TypeVar("T")
 _log = get_logger(__name__)
 
@@ -106,6 +107,17 @@ class SandboxProvider:
             Holding(currency=item.currency, captured_minor=item.captured_minor, refunded_minor=item.refunded_minor)
             for item in balance.items
         ]
+
+    async def list_charges(self, since: datetime) -> AsyncIterator[Listed]:
+        after = ""
+        while True:
+            page = await self._get(f"/v1/charges?limit={PAGE}{after}", Charges)
+            for item in page.items:
+                if item.created_at >= since:
+                    yield Listed(charge=item.charge(), attempt_id=item.metadata.get(ATTEMPT, ""))
+            if page.next_cursor is None:
+                return
+            after = f"&after={quote(page.next_cursor, safe='')}"
 
     def read_notice(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notice:
         check_signature(self._webhook_secret, headers.get(SIGNATURE_HEADER), body, now)

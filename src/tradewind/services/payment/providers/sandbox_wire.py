@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -29,6 +30,7 @@ class WireCharge(msgspec.Struct, frozen=True, kw_only=True):
     amount_refunded_minor: int
     currency: str
     reference: str
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)]
     metadata: dict[str, str] = {}
     failure_code: str | None = None
     next_action: NextAction | None = None
@@ -70,9 +72,10 @@ class WireRefund(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Charges(msgspec.Struct, frozen=True):
-    """A page of charges."""
+    """A page of charges. `next_cursor` is null on the last one."""
 
     items: list[WireCharge]
+    next_cursor: str | None = None
 
 
 class Refunds(msgspec.Struct, frozen=True):

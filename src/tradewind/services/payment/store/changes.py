@@ -12,7 +12,7 @@ from msgspec.structs import astuple
 from tradewind.chassis.postgres import Statements, Tx
 from tradewind.services.payment.domain.ledger import Booking
 from tradewind.services.payment.domain.payment import Payment
-from tradewind.services.payment.domain.settlement import Attempt, Change
+from tradewind.services.payment.domain.settlement import Attempt, Change, Discrepancy
 from tradewind.services.payment.store import rows
 
 # Everybody locks payments in the order of their ids, and a payment before its attempt, so nobody locks anybody out for good.
@@ -117,6 +117,11 @@ async def captured_by(tx: Tx, payment_id: str) -> tuple[str, str]:
     return row["charge_id"], row["provider"]
 
 
+async def note_discrepancies(statements: Statements, found: Sequence[Discrepancy]) -> None:
+    """Write down where the provider disagrees, each once."""
+    await statements.execute(_INSERT_DISCREPANCIES, *map(list, zip(*map(astuple, found), strict=True)))
+
+
 async def save(tx: Tx, changes: Sequence[Change], *, holder: str) -> None:
     """Write down what was decided. What is due again is `holder`'s until then."""
     if not changes:
@@ -124,7 +129,7 @@ async def save(tx: Tx, changes: Sequence[Change], *, holder: str) -> None:
     await tx.execute(_SAVE, *map(list, zip(*map(_values, changes), strict=True)), holder)
     found = [change.discrepancy for change in changes if change.discrepancy]
     if found:
-        await tx.execute(_INSERT_DISCREPANCIES, *map(list, zip(*map(astuple, found), strict=True)))
+        await note_discrepancies(tx, found)
     resolved = [change.resolves for change in changes if change.resolves]
     if resolved:
         await tx.execute(_RESOLVE, resolved)

@@ -4,11 +4,12 @@ Orders ask         begin_payments   abandon_orders
 People ask         confirm_payment  payment_to_refund  refund_payment
 The provider says  hear_provider    record_notices
 We ask it          pursue           record_charges  record_refunds
-By itself          take_up_due      take_over       forget_notices  seal_ledger
+By itself          take_up_due      take_over       forget_notices  seal_ledger  compare_charges
 People look        show_payment     payments_of_order  own_payments
-Finance looks      account_totals   account_statement  entries  ledger_seals  open_questions  standings
+Finance looks      account_totals   account_statement  entries  ledger_seals  open_questions  standings  compared
 """
 
+from tradewind.services.payment.usecases.comparison import compare_charges
 from tradewind.services.payment.usecases.customers import confirm_payment, payment_to_refund, refund_payment
 from tradewind.services.payment.usecases.notices import forget_notices, hear_provider, record_notices
 from tradewind.services.payment.usecases.orders import abandon_orders, begin_payments
@@ -17,6 +18,7 @@ from tradewind.services.payment.usecases.pursuit import pursue
 from tradewind.services.payment.usecases.reading import (
     account_statement,
     account_totals,
+    compared,
     entries,
     ledger_seals,
     open_questions,
@@ -33,6 +35,8 @@ __all__ = [
     "account_statement",
     "account_totals",
     "begin_payments",
+    "compare_charges",
+    "compared",
     "confirm_payment",
     "entries",
     "forget_notices",

@@ -13,7 +13,8 @@ from tradewind.chassis.postgres import Statements
 from tradewind.services.payment.domain.ledger import CLEARING, Account, find_account
 from tradewind.services.payment.domain.period import END, Period, moment
 from tradewind.services.payment.parts import Parts
-from tradewind.services.payment.store import ledger, reading, seals
+from tradewind.services.payment.store import comparison, ledger, reading, seals
+from tradewind.services.payment.store.comparison import Compared
 from tradewind.services.payment.store.ledger import AccountTotals, Entry, Statement
 from tradewind.services.payment.store.reading import OpenQuestion, Shown
 from tradewind.services.payment.store.seals import Seal
@@ -49,6 +50,11 @@ async def own_payments(parts: Parts, caller: Caller, *, before: str | None, limi
 async def open_questions(parts: Parts, *, before: tuple[datetime, str], limit: int) -> Sequence[OpenQuestion]:
     """Outcomes nobody knows yet, and where the provider disagrees, newest first."""
     return await reading.list_open_questions(parts.database, before=before, limit=limit)
+
+
+async def compared(parts: Parts) -> Compared:
+    """How far the provider's list of charges was compared with ours."""
+    return await comparison.find_compared(parts.database, parts.provider.name)
 
 
 async def standings(parts: Parts) -> Sequence[Standing]:

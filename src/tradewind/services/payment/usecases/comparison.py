@@ -1,0 +1,75 @@
+"""The provider's list of charges against ours: what nobody told us of, however long ago we had stopped asking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tradewind.chassis.logs import get_logger
+from tradewind.services.payment.domain.charge import Listed
+from tradewind.services.payment.domain.settlement import Discrepancy
+from tradewind.services.payment.parts import Parts
+from tradewind.services.payment.store import changes, comparison
+from tradewind.services.payment.store.comparison import Begun
+
+EVERY_S = 3_600.0
+PAUSE_S = 300.0
+"""Before a comparison that did not come to its end is begun again."""
+
+OVERLAP_S = 3_600.0
+FIRST_S = 25 * 3_600.0
+BATCH = 500
+_log = get_logger(__name__)
+
+
+async def compare_charges(parts: Parts, *, every_s: float = EVERY_S, pause_s: float = PAUSE_S) -> None:
+    """Go through the charges made since the last time, unless that was lately or another instance does.
+
+    What moved on without our knowing is asked about again, and then ends as everything does; what a person has to look at is
+    written down, logged and counted.
+
+    Raises:
+        Unavailable: the provider does not answer; the next run goes on from where the last whole one ended.
+    """
+    name = parts.provider.name
+    begun = await comparison.begin(
+        parts.database, name, pause_s=pause_s, every_s=every_s, overlap_s=OVERLAP_S, first_s=FIRST_S
+    )
+    if begun is None:
+        return
+    charges = 0
+    batch: list[Listed] = []
+    async for listed in parts.provider.list_charges(begun.since):
+        charges += 1
+        batch.append(listed)
+        if len(batch) == BATCH:
+            await _compare(parts, batch, begun)
+            batch.clear()
+    await _compare(parts, batch, begun)
+    await comparison.end(parts.database, name, begun, charges)
+
+
+async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> None:
+    if not theirs:
+        return
+    different = await comparison.list_differences(parts.database, theirs, begun)
+    unheard = [each.attempt_id for each in different if each.verdict == "unheard" and each.attempt_id]
+    if unheard:
+        await comparison.wake(parts.database, unheard)
+        _log.warning("charges moved on and nobody told", attempts=unheard)
+    found = [
+        Discrepancy(subject_id=each.attempt_id, payment_id=each.payment_id, ours=each.ours, theirs=each.theirs)
+        for each in different
+        if each.verdict == "differs" and each.attempt_id and each.payment_id
+    ]
+    if found:
+        await changes.note_discrepancies(parts.database, found)
+    for each in different:
+        if each.verdict != "unheard":
+            parts.measures.wrong()
+            _log.error(
+                "the provider disagrees" if each.payment_id else "a charge that we did not ask for",
+                charge_id=each.charge_id,
+                payment_id=each.payment_id,
+                ours=each.ours,
+                theirs=each.theirs,
+            )
