@@ -30,10 +30,22 @@ _ASKS = re.compile(r'("127\.0\.0\.1", )(\d+)')
 
 
 def resolved(secrets: Path | str = "secrets", *more: str, **environ: str) -> dict[str, Any]:
-    """docker-compose.yml as compose itself reads it, with the profile dev; `more` are further files."""
+    """docker-compose.yml as compose itself reads it, with the profiles dev and audit; `more` are further files."""
     files = [argument for name in ("docker-compose.yml", *more) for argument in ("-f", name)]
     said = subprocess.run(
-        [BIN / "docker-compose", "--project-directory", ".", *files, "--profile", "dev", "config", "--format", "json"],
+        [
+            BIN / "docker-compose",
+            "--project-directory",
+            ".",
+            *files,
+            "--profile",
+            "dev",
+            "--profile",
+            "audit",
+            "config",
+            "--format",
+            "json",
+        ],
         cwd=REPOSITORY,
         env={"PATH": os.environ["PATH"], "TRADEWIND_ENV": "dev", "TRADEWIND_SECRETS": str(secrets), **environ},
         capture_output=True,

@@ -36,7 +36,7 @@ def validated(text: str, folder: Path) -> Sequence[str]:
     return run(BIN / "kubernetes-validate", "--strict", path).splitlines()
 
 
-@pytest.mark.parametrize("profile", [[], ["--profile", "dev"]])
+@pytest.mark.parametrize("profile", [[], ["--profile", "dev"], ["--profile", "audit"]])
 def test_compose_accepts_its_file(profile: list[str]) -> None:
     run(BIN / "docker-compose", *profile, "config", "-q")
 

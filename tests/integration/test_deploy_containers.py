@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -93,6 +94,13 @@ async def test_an_order_is_paid(platform: Here) -> None:
         shopper = await shop.register("ada@example.test", "a sailor went to sea, sea, sea", "Ada")
         order = await shop.place_order(shopper, [("compass", 1)], "pm_card_visa")
         assert (await shop.settled(shopper.token, order["id"]))["status"] == "confirmed"
+
+
+def test_the_audit_finds_the_books_in_order(platform: Here) -> None:
+    done = platform.run("audit")
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    report = json.loads(done.stdout)
+    assert (report["clean"], report["complete"], report["settled"], report["not_seen"]) == (True, True, True, [])
 
 
 def test_on_sigterm_each_drains_and_ends_well(platform: Here) -> None:

@@ -85,7 +85,7 @@ def test_services_scale_and_only_the_gateway_is_reached_from_outside() -> None:
     assert published == {"gateway-service": ["${TRADEWIND_PORT:-8080}:8080"]}
     assert {name for name in ("mesh", "data") if COMPOSE["networks"][name]["internal"]} == {"mesh", "data"}
     outside = {name for name, service in services.items() if "edge" in service["networks"]}
-    assert outside == {"gateway-service", "payment-service", "notification-service", "psp-sandbox", "mailpit"}
+    assert outside == {"gateway-service", "payment-service", "notification-service", "audit", "psp-sandbox", "mailpit"}
     balanced = [name for name, spec in of_kind("Service").items() if spec.get("type", "ClusterIP") != "ClusterIP"]
     assert balanced == ["gateway"]
     assert [port["targetPort"] for port in of_kind("Service")["gateway"]["ports"]] == ["edge"]

@@ -22,8 +22,14 @@ FROM_PROMETHEUS = {"job", "instance"}
 _WORDS = frozenset(
     ["and", "or", "unless", "on", "ignoring", "group_left", "group_right", "bool", "offset", "by", "without"]
 )
-_BY_OTHERS = ("up", "process_resident_memory_bytes", "process_cpu_seconds_total")
-"""Of Prometheus itself, and of its client's ProcessCollector."""
+_BY_OTHERS: dict[str, set[str]] = {
+    "up": set(),
+    "process_resident_memory_bytes": set(),
+    "process_cpu_seconds_total": set(),
+    "kube_job_status_failed": {"job_name"},
+    "kube_cronjob_status_last_successful_time": {"cronjob"},
+}
+"""Of Prometheus itself, its client's ProcessCollector, and kube-state-metrics."""
 
 _GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
@@ -31,7 +37,7 @@ _SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
 
 def registered() -> dict[str, set[str]]:
     """Series -> labels, from every `counter(...)`, `gauge(...)`, `histogram(...)` and `watch(...)` with literal names."""
-    found: dict[str, set[str]] = {name: set() for name in _BY_OTHERS}
+    found: dict[str, set[str]] = dict(_BY_OTHERS)
     for path in (REPOSITORY / "src/tradewind").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 import msgspec
 
 from tradewind.audit.sources import Charge
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.third_party import ThirdPartyClient
 
-PAGE = 100
+PAGE = 1_000
 
 
 class _Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,5 +64,5 @@ def _charge(item: _Charge) -> Charge:
         order_id=item.reference,
         captured_minor=item.amount_captured_minor,
         refunded_minor=item.amount_refunded_minor,
-        currency=item.currency,
+        currency=intern(item.currency),  # one of a few, of a million charges
     )

@@ -110,7 +110,11 @@ def _stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
 def _provider(state: State, environ: Mapping[str, str]) -> Provider | None:
     url, key = variable("PAYMENT_SANDBOX_URL", environ), variable("PAYMENT_SANDBOX_API_KEY", environ)
     named, stripe_key = variable("PAYMENT_PROVIDER", environ), variable("PAYMENT_STRIPE_API_KEY", environ)
-    if stripe_key and (named == "stripe" or (named != "sandbox" and not url)):
+    if named in {None, "auto"}:
+        # As payment-service decides it, and where nobody says what environment this is, by what is there.
+        production = variable("TRADEWIND_ENV", environ) not in {None, "dev"}
+        named = "stripe" if stripe_key and (production or not url) else "sandbox"
+    if stripe_key and named == "stripe":
         return StripeCharges(stripe_key, variable("PAYMENT_STRIPE_URL", environ) or STRIPE_URL)
     if url and key:
         return SandboxCharges(url, key)

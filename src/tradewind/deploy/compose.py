@@ -85,6 +85,7 @@ def compose_file(rooms: Sequence[str]) -> str:
     """The text of docker-compose.yml for `rooms`, the control plane among them."""
     every = containers.every_container(rooms)
     services = [container for container in every if container.room and container.room != CONTROL_PLANE]
+    audit = containers.audit([service.room for service in services])
     shared = _shared_environment(services)
     gateway, migrate, sandbox = containers.gateway(), every[0], containers.sandbox()
     blocks = [
@@ -103,9 +104,15 @@ def compose_file(rooms: Sequence[str]) -> str:
             "8082 is registry and xDS, 8000 keys and documentation, 9000 probes and metrics.",
         ),
         *(_block(service.name, _room(service, shared)) for service in services),
+        _block(
+            audit.name,
+            _audit(audit),
+            "Holds all books against each other: `docker compose run --rm audit`, by a timer.",
+        ),
         _block(sandbox.name, _sandbox(sandbox), "Behaves like a payment provider and moves no money: dev only."),
         _block("mailpit", _mailpit(), "Catches all mail: dev only."),
     ]
+    every = [*every, audit]
     volumes = ["postgres", "kafka", *(container.name for container in every if container.keeps_state)]
     return "\n".join(
         [
@@ -191,6 +198,21 @@ def _migrate(container: Container) -> dict[str, Any]:
         "healthcheck": {"disable": True},
         "networks": Line(["data"]),
         "depends_on": {"postgres": _HEALTHY},
+        "deploy": _limits(container.memory_mb),
+    }
+
+
+def _audit(container: Container) -> dict[str, Any]:
+    return {
+        "<<": "*service",
+        "profiles": Line([container.name]),
+        "command": Line(container.command),
+        "restart": "no",
+        "environment": _environment(container),
+        "secrets": container.environment.secret_names,
+        "healthcheck": {"disable": True},
+        # The provider is outside.
+        "networks": Line(["data", "edge"]),
         "deploy": _limits(container.memory_mb),
     }
 

@@ -12,6 +12,7 @@ from tradewind.deploy.environment import (
     HTTP_PORT,
     SANDBOX,
     Environment,
+    audit_environment,
     migration_environment,
     provision_environment,
     room_environment,
@@ -21,6 +22,7 @@ from tradewind.stack.rooms import CONTROL_PLANE
 
 IMAGE = "tradewind"
 MIGRATION = "migrate"
+AUDIT = "audit"
 USER_ID = 10_001
 """The image's user and group, by number, so that a platform can see it is not root."""
 
@@ -29,7 +31,12 @@ STOP_GRACE_S = 30
 
 ROOM_MEMORY_MB = 256
 GATEWAY_MEMORY_MB = 512
-"""Limits. An idle room takes 60 MB, Envoy 50 MB beside the control plane's 60."""
+AUDIT_MEMORY_MB = 1024
+"""Limits. An idle room takes 60 MB, Envoy 50 MB beside the control plane's 60. The audit keeps the provider's list of charges."""
+
+
+AUDIT_WAIT = "2m"
+"""How long it waits for the streams and the provider: longer than what may be pending (I9)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +82,16 @@ def migration(rooms: Sequence[str]) -> Container:
 def provision(rooms: Sequence[str]) -> Container:
     """The same where the engine comes with the deployment: it makes the databases and roles first."""
     return Container(name=MIGRATION, command=("migrate", "--provision"), environment=provision_environment(rooms))
+
+
+def audit(rooms: Sequence[str]) -> Container:
+    """The task that holds all books against each other; it ends, with another exit code than 0 if they disagree."""
+    return Container(
+        name=AUDIT,
+        command=("audit", "--wait", AUDIT_WAIT, "--format", "json"),
+        environment=audit_environment(rooms),
+        memory_mb=AUDIT_MEMORY_MB,
+    )
 
 
 def sandbox() -> Container:

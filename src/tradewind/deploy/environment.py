@@ -142,6 +142,18 @@ def provision_environment(rooms: Sequence[str]) -> Environment:
     return Environment(values={}, secrets={ADMIN_URL: "postgres_url", **own, **runtime})
 
 
+def audit_environment(rooms: Sequence[str]) -> Environment:
+    """What `tradewind audit` reads: each database as its service does, the event bus, and the provider's books."""
+    databases = {f"{room.upper()}_DATABASE_URL": f"{room}_database_url" for room in rooms}
+    payment = settings_answers("payment", settings_class("payment"))
+    shared = ("TRADEWIND_ENV", "PAYMENT_PROVIDER", "PAYMENT_SANDBOX_URL")
+    keys = ("BUS_URL", "PAYMENT_STRIPE_API_KEY", "PAYMENT_SANDBOX_API_KEY")
+    return Environment(
+        values={name: payment.values[name] for name in shared},
+        secrets={**databases, **{name: payment.secrets[name] for name in keys}},
+    )
+
+
 def settings_answers(room: str, settings: type[Settings]) -> Environment:
     """An answer to every variable of `settings` that needs one. Raises DeployError that names one without."""
     by_field: dict[str, Value] = {"host": "0.0.0.0", "port": str(HTTP_PORT), "management_port": str(MANAGEMENT_PORT)}

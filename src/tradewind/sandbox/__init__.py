@@ -14,7 +14,7 @@ The API. `Authorization: Bearer PSP_SANDBOX_API_KEY`, JSON both ways. Errors are
                                     201 charge; a decline: 402 `card_error`, its code the failure code, with
                                     error.charge; 400 payment_method_unknown, parameter_invalid, malformed_json,
                                     idempotency_key_required
-    GET  /v1/charges                ?reference= &idempotency_key= &limit=1..100 (20) &after=ID
+    GET  /v1/charges                ?reference= &idempotency_key= &limit=1..1000 (20) &after=ID
                                     {items, next_cursor}, oldest first
     GET  /v1/charges/{id}           404 charge_not_found
     POST /v1/charges/{id}/capture   {amount_minor?} -> charge; 409 charge_not_capturable, capture_exceeds_authorized

@@ -39,7 +39,7 @@ from tradewind.sandbox.wire import (
 BODY_BYTES_MAX = 64 * 1024
 KEY_LENGTH_MAX = 255
 PAGE_SIZE = 20
-PAGE_SIZE_MAX = 100
+PAGE_SIZE_MAX = 1_000
 JSON = "application/json"
 
 Handler = Callable[["Api", Request], Awaitable[Response]]
@@ -296,7 +296,7 @@ def _idempotency_key(request: Request) -> str:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", str(PAGE_SIZE))
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= PAGE_SIZE_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= PAGE_SIZE_MAX):
         raise Invalid("parameter_invalid", f"limit is 1 to {PAGE_SIZE_MAX}.", status=400)
     return int(text)
 

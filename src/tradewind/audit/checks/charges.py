@@ -8,7 +8,9 @@ between, what is unknown, due, or settled since may differ; that is the next aud
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from uuid import UUID
 
 from tradewind.audit.books import PAYMENT, Books, Listing
@@ -68,25 +70,34 @@ async def captured_once_at_the_provider(books: Books) -> list[Violation]:
     return list(found.values())
 
 
-def _twice(charges: Iterable[Charge]) -> Iterator[Violation]:
+def _twice(charges: Sequence[Charge]) -> Iterator[Violation]:
     """Orders that the provider keeps money for twice, and attempts that it answered with two charges."""
-    by_order: dict[str, list[Charge]] = defaultdict(list)
-    by_attempt: dict[str, list[Charge]] = defaultdict(list)
-    for charge in charges:
-        by_attempt[charge.attempt_id].append(charge)
-        if charge.captured_minor > charge.refunded_minor:
-            by_order[charge.order_id].append(charge)
-    doubled = [same for same in by_order.values() if len(same) > 1]
-    doubled += [same for attempt_id, same in by_attempt.items() if len(same) > 1 and is_id(attempt_id)]
-    for same in doubled:
+    keeping = [charge for charge in charges if charge.captured_minor > charge.refunded_minor]
+    asked = [charge for charge in charges if is_id(charge.attempt_id)]
+    for same in (*_repeated(keeping, attrgetter("order_id")), *_repeated(asked, attrgetter("attempt_id"))):
         named = ", ".join(f"{charge.id} of {_amount(charge)}" for charge in same)
         yield _breach(same[0].order_id, f"the provider charged {len(same)} times: {named}")
 
 
+def _repeated(charges: Sequence[Charge], key: Callable[[Charge], str]) -> Iterable[list[Charge]]:
+    """Charges that share a key, together; lists are made for those alone, of a million."""
+    seen: set[str] = set()
+    twice = {key(charge) for charge in charges if key(charge) in seen or seen.add(key(charge))}  # type: ignore[func-returns-value]
+    same: dict[str, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        if key(charge) in twice:
+            same[key(charge)].append(charge)
+    return same.values()
+
+
 async def _disagreements(look: Look, listing: Listing) -> list[Record]:
     """Rows of `_DISAGREE`, over all attempts."""
-    known = {charge.attempt_id: charge for charge in listing.charges if is_id(charge.attempt_id)}
-    ordered = [known[attempt_id] for attempt_id in sorted(known)]
+    # Of charges with one attempt, which `_twice` names, the last.
+    of_one_attempt = groupby(
+        sorted((charge for charge in listing.charges if is_id(charge.attempt_id)), key=attrgetter("attempt_id")),
+        attrgetter("attempt_id"),
+    )
+    ordered = [list(same)[-1] for _, same in of_one_attempt]
     found: list[Record] = []
     after = _FIRST
     for start in range(0, max(len(ordered), 1), CHUNK):

@@ -168,7 +168,7 @@ def _sandbox() -> list[Manifest]:
             },
         ),
         _service(SANDBOX, HTTP_PORT),
-        opened("to-psp-sandbox", SANDBOX, HTTP_PORT, [ROOM]),
+        opened("to-psp-sandbox", SANDBOX, HTTP_PORT, [ROOM, TASK]),
     ]  # fmt: skip
 
 

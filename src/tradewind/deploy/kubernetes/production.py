@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tradewind.deploy import containers
 from tradewind.deploy.containers import IMAGE, Container, image_version
 from tradewind.deploy.environment import Adjustable
+from tradewind.deploy.kubernetes.audit import audit_manifests
 from tradewind.deploy.kubernetes.gateway import gateway_manifests
 from tradewind.deploy.kubernetes.migrate import migrate_manifests
 from tradewind.deploy.kubernetes.pods import SECRET, SETTINGS, Manifest
@@ -40,6 +41,7 @@ def base_files(rooms: Sequence[str]) -> dict[str, str]:
         "network-policies.yaml": documents(_SAID, policies()),
         "gateway-service.yaml": documents(_SAID, gateway_manifests()),
         "migrate.yaml": documents(_SAID, migrate_manifests(containers.migration(services))),
+        "audit.yaml": documents(_SAID, audit_manifests(containers.audit(services))),
         **{f"{room}-service.yaml": documents(_SAID, room_manifests(room)) for room in services},
     }
     kustomization = documents(_SAID, [_kustomization(list(resources), _base_containers(services))])
@@ -51,7 +53,12 @@ def base_files(rooms: Sequence[str]) -> dict[str, str]:
 
 
 def _base_containers(services: Sequence[str]) -> list[Container]:
-    return [containers.migration(services), containers.gateway(), *(containers.service(room) for room in services)]
+    return [
+        containers.migration(services),
+        containers.audit(services),
+        containers.gateway(),
+        *(containers.service(room) for room in services),
+    ]
 
 
 def _kustomization(resources: Sequence[str], every: Sequence[Container]) -> Manifest:
