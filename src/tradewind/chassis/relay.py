@@ -70,7 +70,7 @@ _log = logs.get_logger("relay")
 class Relay:
     """Publishes the outbox of the database at `url` on a session of its own. `run` it once, until it is cancelled.
 
-    While commits keep coming, batches start `gap_s` apart, so that many share one.
+    While commits keep coming, there is one batch in `gap_s`, so that many share it.
     """
 
     def __init__(

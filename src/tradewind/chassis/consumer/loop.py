@@ -50,7 +50,7 @@ _log = logs.get_logger("consumer")
 class Consumer(Generic[P]):
     """Feeds `handlers` as a member of `group`; the effects and the inbox are in `database`. `run` it once.
 
-    `batch` bounds the messages of one transaction. While more keep coming, fetches are `linger_s` apart, so that they share one.
+    `batch` bounds the messages of one transaction. While more keep coming, there is one in `linger_s`.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
 from tradewind.services.order.settings import OrderSettings
 
-LINGER_S = 0.008
+LINGER_S = 0.02
 """An order takes some tens of milliseconds to settle anyway, most of them the provider's."""
 
 

@@ -22,7 +22,7 @@ from tradewind.services.payment.providers import Provider
 from tradewind.services.payment.providers.opening import open_provider
 from tradewind.services.payment.settings import PaymentSettings
 
-LINGER_S = 0.008
+LINGER_S = 0.02
 """The provider takes longer."""
 
 NOTICE_LINGER_S = 0.05
