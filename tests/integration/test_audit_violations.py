@@ -14,6 +14,8 @@ import pytest
 
 from tests.integration.audit_lab import Lab
 from tests.integration.audit_lab import lab as lab  # noqa: PLC0414 - a fixture
+from tradewind.audit import run
+from tradewind.audit.checks import CHECKS
 from tradewind.audit.invariants import INVARIANTS, Limits, Violation
 
 
@@ -279,6 +281,33 @@ EFFECTS = [
         user="UPDATE profile SET account_version = account_version - 1 WHERE id = '{bob}'",
     ),
     plant("an account has no profile", "I4", "account {bob}", user="DELETE FROM profile WHERE id = '{bob}'"),
+]
+
+NOTICES = [
+    plant(
+        "a customer was not told, and the inbox says it was",
+        "I4",
+        "event {confirmed_confirmed_event}",
+        notification=(
+            "DELETE FROM mail WHERE notification_id = (SELECT id FROM notification WHERE event_id = '{confirmed_confirmed_event}')",
+            "DELETE FROM notification WHERE event_id = '{confirmed_confirmed_event}'",
+        ),
+    ),
+    plant(
+        "a customer was told twice of one event",
+        "I4",
+        "event {confirmed_confirmed_event}",
+        notification=(
+            "ALTER TABLE notification DROP CONSTRAINT notification_event_id_key",
+            """
+            WITH again AS (
+                INSERT INTO notification (id, event_id, user_id, kind, title, body, data)
+                SELECT gen_random_uuid(), event_id, user_id, kind, title, body, data FROM notification
+                WHERE event_id = '{confirmed_confirmed_event}' RETURNING id
+            ) INSERT INTO mail (notification_id, message_id, sent_at) SELECT id, '<' || id || '@x.example>', now() FROM again
+            """,
+        ),
+    ),
 ]
 
 # One more message, that all who read its topic have passed.
@@ -570,7 +599,7 @@ ORDERS = [
 ]
 
 PLANTS = [
-    *LEDGER, *PAYMENTS, *KEYS, *EVENTS, *EFFECTS, *VERSIONS, *STOCK, *MAILS, *FIGURES, *WAITING, *DEAD_LETTERS, *ORDERS,
+    *LEDGER, *PAYMENTS, *KEYS, *EVENTS, *EFFECTS, *NOTICES, *VERSIONS, *STOCK, *MAILS, *FIGURES, *WAITING, *DEAD_LETTERS, *ORDERS,
 ]  # fmt: skip
 
 
@@ -593,6 +622,44 @@ async def test_what_is_planted_is_named_and_nothing_else(lab: Lab, planted: Plan
     assert any(violation.subject.startswith(subject) for violation in report.violations), report.violations
     assert all(violation.detail and violation.next_step for violation in report.violations)
     assert report.checked[planted.invariant] == len(report.violations)
+
+
+NEEDED = {
+    "I1 ledger": "an account that is not on the chart",
+    "I1 seals": "a sealed transaction was moved to another day",
+    "I2 payments": "captured more than was authorized",
+    "I3 idempotency keys": "an order that a key answered with is gone",
+    "I4 inboxes": "payment has not taken an event",
+    "I4 notifications": "a customer was not told, and the inbox says it was",
+    "I4, I5 versions": "a version was left out",
+    "I4 effects": "the analytics took a confirmation, and forgot it",
+    "I6 stock": "a piece is gone",
+    "I7 Message-IDs": "a notification has two Message-IDs",
+    "I8 analytics": "the analytics are a cent short",
+    "I9 limits": "a mail is not sent",
+    "I9 unread events": "an event is not read",
+    "I10 dead letters": "a dead letter of auth",
+    "I11 money": "an order is paid in another currency",
+    "I11 refunds": "a refund was not granted",
+    "I11 goods": "a cancelled order holds goods",
+}
+"""For each check a violation that it alone finds. The provider's charges have a file of their own."""
+
+
+def test_every_check_is_needed_for_something() -> None:
+    assert {name for name, _ in CHECKS} == NEEDED.keys() | {"I2 provider's charges"}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+async def test_without_its_check_a_violation_goes_unseen(lab: Lab, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """So that a check which returns nothing turns the test of that violation red."""
+    planted = next(each for each in PLANTS if each.name == NEEDED[name])
+    async with lab.copies(*planted.statements) as urls:
+        for room, statements in planted.statements.items():
+            await lab.spoil(urls[room], *statements)
+        assert not (await lab.audit(**urls)).clean
+        monkeypatch.setattr(run, "CHECKS", [each for each in CHECKS if each[0] != name])
+        assert (await lab.audit(**urls)).violations == []
 
 
 def test_every_invariant_is_planted() -> None:

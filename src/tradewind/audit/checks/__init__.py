@@ -33,6 +33,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("I2 provider's charges", charges.captured_once_at_the_provider),
     ("I3 idempotency keys", keys.successes_have_their_resource),
     ("I4 inboxes", delivery.taken_once),
+    ("I4 notifications", delivery.noticed_once),
     ("I4, I5 versions", versions.told_once),
     ("I4 effects", effects.facts_agree),
     ("I6 stock", stock.adds_up),

@@ -4,7 +4,8 @@ The log and an inbox hold millions of ids on different servers. Event ids begin 
 slices of a minute, whose digests are compared; ids travel only for slices that differ. An inbox remembers longer than the
 bus keeps, so slices that the bus has nothing of are left alone, and those at the edge of its retention differ as a rule.
 
-The inbox row is written in the transaction of the effect, and so is a dead letter's.
+The inbox row is written in the transaction of the effect, and so is a dead letter's. What customers were told has the id of
+the event as well, so that effect is compared in the same way.
 """
 
 # ruff: noqa: S608 - only the constants below are formatted into statements
@@ -12,7 +13,7 @@ The inbox row is written in the transaction of the effect, and so is a dead lett
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tradewind.audit.books import Books
 from tradewind.audit.bus_digests import SLICE, bus_digests
@@ -20,8 +21,11 @@ from tradewind.audit.compare import Digest
 from tradewind.audit.consumers import handlers_of
 from tradewind.audit.invariants import Violation
 from tradewind.audit.motion import columns
-from tradewind.chassis.consumer import Handlers
+from tradewind.chassis.events import Event
 from tradewind.chassis.postgres import Record
+from tradewind.contracts.auth import UserRegistered
+from tradewind.contracts.order import OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped
+from tradewind.contracts.payment import PaymentRefunded, PaymentRequiresAction
 
 CHUNK = 10_000
 MOST = 1_000
@@ -37,9 +41,7 @@ _NOT_READ_YET = f"""
         WHERE log.topic = read.topic AND log.partition = read.partition AND log."offset" >= read.next_offset OFFSET 0
     ) AS message GROUP BY 1, 2
 """
-_TAKEN = f"""
-    SELECT {SLICE.format("event_id")} AS slice, {_COUNTED.format("event_id")} FROM inbox WHERE consumer_group = $1 GROUP BY 1
-"""
+_KEPT = f"SELECT {SLICE.format('event_id')} AS slice, {_COUNTED.format('event_id')} FROM ({{}}) AS kept GROUP BY 1"
 _READ = f"""
     SELECT DISTINCT ON (event_id) event_id, type, key, log.topic, log.partition, log."offset"
     FROM {_POSITIONS}
@@ -48,44 +50,58 @@ _READ = f"""
     ORDER BY event_id, log."offset"
 """
 _NOT_ONCE = """
-    SELECT wanted.event_id, count(inbox.event_id) AS times FROM unnest($2::uuid[]) AS wanted (event_id)
-    LEFT JOIN inbox ON inbox.consumer_group = $1 AND inbox.event_id = wanted.event_id
-    GROUP BY wanted.event_id HAVING count(inbox.event_id) <> 1
+    SELECT wanted.event_id, count(kept.event_id) AS times FROM unnest($2::uuid[]) AS wanted (event_id)
+    LEFT JOIN ({}) AS kept ON kept.event_id = wanted.event_id
+    GROUP BY wanted.event_id HAVING count(kept.event_id) <> 1
 """
-
+_INBOX = "SELECT event_id FROM inbox WHERE consumer_group = $1"
+# One that gave rise to no notice for good reason is a dead letter, whatever was decided about it.
+_NOTICES = """
+    SELECT event_id FROM notification
+    UNION ALL SELECT event_id FROM dead_letter WHERE consumer_group = $1 AND state <> 'replayed'
+"""
+NOTICED = (
+    UserRegistered, OrderConfirmed, OrderCancelled, OrderShipped, OrderDelivered, PaymentRefunded, PaymentRequiresAction,
+)  # fmt: skip
+"""Events of which a customer is told, each by one notification."""
 
 _NOTHING = Digest(0, 0)
 
 
 async def taken_once(books: Books) -> list[Violation]:
     """Every event behind a consumer's position is in its inbox, once."""
-    on_the_bus = (await bus_digests(books)).events
     found: list[Violation] = []
     for room in books.rooms:
         handlers = handlers_of(room)
         if handlers is not None:
-            found += await _taken_once_by(books, room, handlers, on_the_bus)
+            found += await _not_kept(books, room, handlers.types, _INBOX, _not_taken)
     return found
 
 
-async def _taken_once_by(
-    books: Books, room: str, handlers: Handlers[object], on_the_bus: Mapping[str, Mapping[bytes, Digest]]
+async def noticed_once(books: Books) -> list[Violation]:
+    """Every event behind notification-service's position that concerns a customer is a notification, once."""
+    return await _not_kept(books, "notification", NOTICED, _NOTICES, _not_noticed)
+
+
+async def _not_kept(
+    books: Books, room: str, events: Collection[type[Event]], kept: str, breach: Callable[[str, Record, int], Violation]
 ) -> list[Violation]:
+    """Breaches for each event that a room has read and keeps not once; `kept` is the query of what it keeps."""
     group = f"{room}-service"
-    types = sorted(event.TYPE for event in handlers.types)
-    read = books.read_by(group, handlers.topics)
+    types = sorted(event.TYPE for event in events)
+    read = books.read_by(group, {event.TOPIC for event in events})
     not_yet = await books.bus.rows(_NOT_READ_YET, *columns(read))
-    due = _by_slice(on_the_bus, not_yet, types)
-    taken = {row["slice"]: Digest(row["n"], row["digest"]) for row in await books[room].rows(_TAKEN, group)}
-    suspect = [slice_ for slice_, digest in due.items() if digest.n and digest != taken.get(slice_, _NOTHING)]
+    due = _by_slice((await bus_digests(books)).events, not_yet, types)
+    has = {row["slice"]: Digest(row["n"], row["digest"]) for row in await books[room].rows(_KEPT.format(kept), group)}
+    suspect = [slice_ for slice_, digest in due.items() if digest.n and digest != has.get(slice_, _NOTHING)]
     if not suspect:
         return []
-    events = {row["event_id"]: row for row in await books.bus.rows(_READ, *columns(read), types, suspect)}
-    ids = list(events)
+    read_events = {row["event_id"]: row for row in await books.bus.rows(_READ, *columns(read), types, suspect)}
+    ids = list(read_events)
     found: list[Violation] = []
     for start in range(0, len(ids), CHUNK):
-        for event_id, times in await books[room].rows(_NOT_ONCE, group, ids[start : start + CHUNK]):
-            found.append(_breach(group, events[event_id], times))
+        for event_id, times in await books[room].rows(_NOT_ONCE.format(kept), group, ids[start : start + CHUNK]):
+            found.append(breach(group, read_events[event_id], times))
         if len(found) >= MOST:
             break
     return found
@@ -107,15 +123,28 @@ def _by_slice(
     return due
 
 
-def _breach(group: str, event: Record, times: int) -> Violation:
+def _told(event: Record) -> str:
+    return f"{event['type']} of {event['key']} at {event['topic']}/{event['partition']}@{event['offset']}"
+
+
+def _not_taken(group: str, event: Record, times: int) -> Violation:
     room = group.removesuffix("-service")
-    place = f"{event['topic']}/{event['partition']}@{event['offset']}"
-    told = f"{event['type']} of {event['key']} at {place}"
     return Violation(
         "I4",
         f"event {event['event_id']}",
-        f"{group} has read past {told} without taking it" if times == 0 else f"{group} has taken {told} {times} times",
+        f"{group} has read past {_told(event)} without taking it"
+        if times == 0
+        else f"{group} has taken {_told(event)} {times} times",
         f"what should it have changed in {room}_service? Its inbox does not say that it did"
         if times == 0
         else f"what did it change twice in {room}_service? Its inbox has lost the primary key",
+    )
+
+
+def _not_noticed(group: str, event: Record, times: int) -> Violation:
+    return Violation(
+        "I4",
+        f"event {event['event_id']}",
+        f"{group} has taken {_told(event)}, and made {times} notifications of it",
+        "notification_service.notification has what customers were told; tell them what is missing by hand",
     )
