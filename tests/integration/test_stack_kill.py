@@ -68,6 +68,8 @@ def test_killing_the_supervisor_takes_everything_along(state: State, postgres_us
     process.kill()
     process.wait()
     assert all_gone(pids) == []
+    # A checkpoint would keep the folder locked for seconds on a busy disk, and whoever starts next would find it so.
+    assert "received immediate shutdown request" in (state.folder / "postgres.log").read_text()
     state.remove()
 
 

@@ -26,6 +26,8 @@ TOKEN_AGE_MAX_S = 240.0
 """A new token is fetched well before the old one ends, which is after 600 s."""
 CHALLENGE_TIMEOUT_S = 5.0
 BURST = 5
+MOST_ACTING = 100
+"""Customers at the same time. When so many wait already, others do not come in."""
 METHODS = {
     "pm_card_visa": 50,
     "pm_card_chargeDeclined": 6,
@@ -297,7 +299,7 @@ class Traffic:
         while True:
             number += 1
             await asyncio.sleep(max(0.0, started_s + number * self._pause_s - time.monotonic()))
-            for _ in range(BURST):
+            for _ in range(min(BURST, MOST_ACTING - len(self._acting))):
                 task = asyncio.create_task(self._one())
                 self._acting.add(task)
                 task.add_done_callback(self._acting.discard)

@@ -6,13 +6,14 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import psutil
 
-from tradewind.bench.platform import Platform
+from tradewind.bench.platform import CommandFailed, Platform
 from tradewind.chaos.links import Links
 from tradewind.chaos.plan import BACKEND, KAFKA, SUPERVISOR
 from tradewind.stack.client import ask, running_supervisor
@@ -91,8 +92,15 @@ class Ground:
         return url_for(self.platform.admin_url, "bus", self.platform.state.secrets().get("bus"), "bus")
 
     async def up(self) -> None:
-        """Start the platform, for the first time or after its supervisor died."""
-        await asyncio.to_thread(self.platform.up, *self._up_options)
+        """Start the platform, for the first time or after its supervisor died.
+
+        Raises:
+            CommandFailed: it did not start.
+        """
+        try:
+            await asyncio.to_thread(self.platform.up, *self._up_options)
+        except subprocess.TimeoutExpired as error:
+            raise CommandFailed(f"not ready after {error.timeout:.0f} s: {' '.join(error.cmd[2:])}") from error
 
     async def restart(self, name: str) -> None:
         """What `tradewind restart NAME` does.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tradewind.traffic.client import Answer, Refused, Shop
 
 TRY_TIMEOUT_S = 8.0
 RETRY_FIRST_S = 0.1
-RETRY_MAX_S = 1.0
+RETRY_MAX_S = 4.0
 PATIENCE_S = 60.0
 """After which a client gives up on a keyed request; what became of it is then unknown to it."""
 READ_TRIES = 3
@@ -138,4 +139,5 @@ def _name(error: BaseException) -> str:
 
 
 def _pause_s(number: int) -> float:
-    return min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(number, 8))
+    """Doubling, and spread: clients that all come back in the same moment keep down what they wait for."""
+    return random.uniform(0.5, 1.0) * min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(number, 8))

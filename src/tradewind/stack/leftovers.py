@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from pathlib import Path
 
 import psutil
 
+from tradewind.stack.postgres import DEATH_SIGNAL
 from tradewind.stack.process import MARK
 from tradewind.stack.state import State
 
@@ -37,7 +37,7 @@ def find_leftovers(state: State) -> list[psutil.Process]:
 
 
 def end_leftovers(state: State) -> int:
-    """End what `find_leftovers` finds: PostgreSQL is asked for a fast shutdown, the rest is killed. Return how many there were.
+    """End what `find_leftovers` finds: PostgreSQL is told to end at once, the rest is killed. Return how many there were.
 
     Blocking, at most 8 s.
     """
@@ -46,7 +46,7 @@ def end_leftovers(state: State) -> int:
     for process in found:
         with contextlib.suppress(psutil.Error):
             if process.pid in postmasters:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(DEATH_SIGNAL)
             elif process.ppid() not in postmasters:  # a postmaster ends its backends itself
                 process.kill()
     deadline = time.monotonic() + _FAST_S

@@ -21,7 +21,7 @@ from tradewind.stack import envoy, probe
 from tradewind.stack import valkey as valkey_engine
 from tradewind.stack.hot_restart import forget_shared_memory
 from tradewind.stack.ports import free_port, release_port
-from tradewind.stack.postgres import DEATH_SIGNAL, STOP_GRACE_S, Cluster, find_binaries
+from tradewind.stack.postgres import DEATH_SIGNAL, STOP_GRACE_S, STOP_SIGNAL, Cluster, find_binaries
 from tradewind.stack.room_environment import Addresses, Surroundings
 from tradewind.stack.room_settings import require_sound, settings_class
 from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
@@ -127,7 +127,7 @@ class Topology:
                 url=f"postgresql://127.0.0.1:{self._postgres_port}",
                 ports=self._postgres_port,
             ),
-            stop_signal=signal.SIGINT,  # fast shutdown: sessions ended, checkpoint
+            stop_signal=STOP_SIGNAL,
             kill_signal=signal.SIGQUIT,  # immediate: the postmaster ends its backends, recovery at the next start
             death_signal=DEATH_SIGNAL,
             grace_s=STOP_GRACE_S,

@@ -64,8 +64,8 @@ def disguise(environ: Mapping[str, str]) -> Disguise:
     for user in (named,) if named else _CANDIDATES:
         if _exists(user) and shutil.which("setpriv"):
             become = ("setpriv", f"--reuid={user}", f"--regid={_group(user)}", "--clear-groups")
-            # The change of user forgets the death signal that `spawn` asked for; it is asked for again after the change.
-            return Disguise(prefix=(*become, "setpriv", "--pdeathsig=INT"), user=user)
+            # The change of user forgets the death signal that `spawn` asked for; it is asked for again after the change (`postgres.DEATH_SIGNAL`).
+            return Disguise(prefix=(*become, "setpriv", "--pdeathsig=QUIT"), user=user)
     raise StackError(
         f"PostgreSQL refuses to run as root, and {'user ' + named if named else 'no unprivileged user'} was found",
         "run tradewind as an ordinary user, or allow user namespaces: sysctl -w user.max_user_namespaces=1000",
