@@ -41,10 +41,16 @@ class KafkaSubscription:
         asked = self._unclaimed or self._ask(lambda: self._member.do_fetch(max_messages, timeout_s, skip))
         self._unclaimed = asked
         try:
-            return await client.answered(self._address, asyncio.shield(asked), timeout_s=timeout_s + _FETCH_MARGIN_S)
-        finally:
+            batch: Batch = await client.answered(
+                self._address, asyncio.shield(asked), timeout_s=timeout_s + _FETCH_MARGIN_S
+            )
+        except Exception:
             if asked.done():
                 self._unclaimed = None
+            raise
+        # Not so when we are cancelled, even if the answer came in the same moment: nobody has had it yet.
+        self._unclaimed = None
+        return batch
 
     async def commit(self, positions: Positions) -> None:
         asked = self._ask(lambda: self._member.do_commit(positions))
