@@ -1,6 +1,6 @@
 """The audit beside the traffic of a real platform: orders, declines, time-outs, refunds and cancellations all the while.
 
-TEST_AUDIT_TRAFFIC_S lengthens it from a quarter of a minute.
+TEST_AUDIT_TRAFFIC_S lengthens it from a quarter of a minute, TEST_AUDIT_TRAFFIC_PER_S asks for more orders, TEST_AUDITS for more audits.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -24,9 +25,9 @@ from tradewind.chassis.ids import new_id
 from tradewind.traffic.client import Refused, Shop, Shopper, open_shop
 from tradewind.traffic.operator import operator_token
 
-AUDITS = 10
+AUDITS = int(os.environ.get("TEST_AUDITS", "10"))
 WAIT = "2s"
-RATE_PER_S = 8.0
+RATE_PER_S = float(os.environ.get("TEST_AUDIT_TRAFFIC_PER_S", "8"))
 SHOPPERS = 6
 SKUS = ("mug", "cap", "pen")
 METHODS = {
@@ -47,9 +48,16 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     platform = Platform(folder / "state")
     try:
         platform.up()
+        asyncio.run(_fill_catalogue(platform))
         yield platform
     finally:
         platform.down("--volumes")
+
+
+async def _fill_catalogue(platform: Platform) -> None:
+    async with open_shop(platform.url) as shop:
+        for sku in (*SKUS, "rare"):
+            await shop.create_product(operator_token(platform.keys_file), sku, sku, 700, 100_000)
 
 
 class Crowd:
@@ -119,8 +127,6 @@ async def test_traffic_is_never_taken_for_a_violation(platform: Platform) -> Non
     seconds = float(os.environ.get("TEST_AUDIT_TRAFFIC_S", "15"))
     admin = operator_token(platform.keys_file)
     async with open_shop(platform.url) as shop:
-        for sku in SKUS:
-            await shop.create_product(admin, sku, sku, 700, 100_000)
         shoppers = [
             await shop.register(f"{n}-{new_id()}@example.test", f"correct {new_id()}", "B") for n in range(SHOPPERS)
         ]
@@ -143,3 +149,102 @@ async def test_traffic_is_never_taken_for_a_violation(platform: Platform) -> Non
     assert crowd.did["refunded"] > 5
     report, exit_code = await asyncio.to_thread(audited, platform, "60s")
     assert (exit_code, report["clean"], report["settled"], report["left_out"]) == (0, True, True, [])
+
+
+LEDGER_OPEN = """
+    ALTER TABLE ledger_transaction DROP CONSTRAINT ledger_rules;
+    INSERT INTO ledger_transaction (cause, cause_id, payment_id, debit_account, credit_account, amount_minor, currency)
+    SELECT 'adjustment', gen_random_uuid(), id, 'slush', 'sales', 5, currency FROM payment WHERE order_id = '{kept}'
+"""
+PLANTED: dict[str, tuple[str, str]] = {
+    "I1": ("payment_service", LEDGER_OPEN),
+    "I2": (
+        "payment_service",
+        """
+        ALTER TABLE payment DROP CONSTRAINT payment_check;
+        UPDATE payment SET amount_minor = captured_minor - 1 WHERE order_id = '{kept}'
+        """,
+    ),
+    "I3": (
+        "order_service",
+        """
+        UPDATE idempotency_key SET body = convert_to(replace(convert_from(body, 'UTF8'), '{kept}', gen_random_uuid()::text), 'UTF8')
+        WHERE convert_from(body, 'UTF8') LIKE '%{kept}%'
+        """,
+    ),
+    "I4": ("notification_service", "DELETE FROM inbox WHERE event_id IN (SELECT event_id FROM notification LIMIT 1)"),
+    "I5": (
+        "bus",
+        """
+        UPDATE log SET value = convert_to(
+            replace(convert_from(value, 'UTF8'), '"aggregateversion":2', '"aggregateversion":3'), 'UTF8'
+        ) WHERE key = '{kept}'
+        """,
+    ),
+    "I6": ("order_service", "UPDATE stock SET available = available - 1 WHERE sku = 'rare'"),
+    "I7": (
+        "notification_service",
+        """
+        ALTER TABLE mail DROP CONSTRAINT mail_pkey;
+        INSERT INTO mail (notification_id, message_id, sent_at)
+        SELECT notification_id, '<again@x.example>', now() FROM mail WHERE sent_at IS NOT NULL LIMIT 1
+        """,
+    ),
+    "I8": ("analytics_service", "UPDATE money_fact SET amount_minor = amount_minor - 1 WHERE order_id = '{kept}'"),
+    "I9": (
+        "notification_service",
+        """
+        UPDATE mail SET sent_at = NULL, due_at = now() + interval '1 hour' WHERE notification_id = (
+            SELECT id FROM notification WHERE data ->> 'order_id' = '{kept}' LIMIT 1
+        );
+        UPDATE notification SET created_at = now() - interval '1 hour' WHERE data ->> 'order_id' = '{kept}'
+        """,
+    ),
+    "I10": (
+        "auth_service",
+        """
+        INSERT INTO dead_letter (consumer_group, event_id, topic, partition, "offset", key, type, value, headers, error,
+            detail, attempts, first_failed_at, last_failed_at)
+        VALUES ('auth-service', gen_random_uuid(), 'user', 0, 0, 'k', 'user.noted.v1', '', '{{}}', 'E', 'd', 1, now(), now())
+        """,
+    ),
+    "I11": ("order_service", "UPDATE orders SET currency = 'USD' WHERE id = '{kept}'"),
+}
+"""By invariant: the database, and what breaks it there, while everything runs."""
+
+
+@pytest.mark.timeout(300)
+async def test_violations_of_each_invariant_are_named_while_traffic_runs(platform: Platform) -> None:
+    """Last in the file: the platform is not to be trusted afterwards."""
+    admin = operator_token(platform.keys_file)
+    async with open_shop(platform.url) as shop:
+        shoppers = [
+            await shop.register(f"{new_id()}@example.test", f"correct {new_id()}", "B") for _ in range(SHOPPERS)
+        ]
+        kept = await shop.place_order(shoppers[0], [("rare", 1)], "pm_card_visa")
+        await shop.settled(shoppers[0].token, kept["id"])
+        crowd, stop = Crowd(shop, admin, shoppers), asyncio.Event()
+        throng = asyncio.create_task(crowd.throng(stop))
+        try:
+            for database, statement in PLANTED.values():
+                await _break(platform, database, statement.format(kept=kept["id"]))
+            found = []
+            for _ in range(3):
+                report, exit_code = await asyncio.to_thread(audited, platform, WAIT)
+                assert exit_code == 1
+                found.append({(each["invariant"], each["subject"]) for each in report["violations"]})
+                assert not throng.done()
+            assert {invariant for invariant, _ in found[0]} == PLANTED.keys()
+            assert found[0] == found[1] == found[2], "what traffic does in between is none"
+            assert len(found[0]) <= len(PLANTED) + 2, found[0]
+        finally:
+            stop.set()
+            await throng
+
+
+async def _break(platform: Platform, database: str, statement: str) -> None:
+    connection = await asyncpg.connect(platform.admin_url.rpartition("/")[0] + f"/{database}")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
