@@ -91,7 +91,8 @@ class Process:
     @contextlib.asynccontextmanager
     async def nothing_recorded(self, order: Order) -> AsyncIterator[None]:
         """Meanwhile the service can ask the provider, but waits with what it found out about this order."""
-        async with self.database.transaction() as tx:
+        # As long as it takes: the server ends a transaction that says nothing for ten seconds.
+        async with self.database.transaction("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0") as tx:
             await tx.rows("SELECT FROM payment WHERE id = $1 FOR UPDATE", order.payment_id)
             yield
 
