@@ -48,6 +48,8 @@ def _one(name: str, promise: str, file: str, text: str, becomes: str, *tests: st
 
 
 _I = "tests/integration"
+_K = f"{_I}/test_messaging_bus_kafka.py"
+_T = f"{_I}/test_messaging_transport.py"
 
 SAFEGUARDS: tuple[Safeguard, ...] = (
     # events
@@ -148,6 +150,104 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "found += [Breach(type_, where, what) for where, what in _document(published, now)]",
         "found += []",
         "tests/unit/test_published_changes.py",
+    ),
+    # events on Kafka
+    _one(
+        "kafka-await-delivery",
+        "a row leaves the outbox only when all in-sync replicas have the event",
+        "chassis/transport/kafka/producing.py",
+        "                await waiting.done\n",
+        "",
+        f"{_K}::test_a_publication_that_is_given_up_is_not_sent_later_by_itself",
+    ),
+    _one(
+        "kafka-whole-or-given-up",
+        "what was given up is not sent later by itself, out of order",
+        "chassis/transport/kafka/producing.py",
+        "            self._throw_away(running)\n",
+        "",
+        f"{_K}::test_a_publication_that_is_given_up_is_not_sent_later_by_itself",
+    ),
+    _one(
+        "kafka-partitioner",
+        "a key lies in the same partition whoever writes it",
+        "chassis/transport/kafka/producing.py",
+        '"partitioner": "consistent"',
+        '"partitioner": "murmur2"',
+        f"{_T}::test_messages_arrive_as_they_were_sent_in_the_order_of_their_keys[kafka]",
+    ),
+    _one(
+        "kafka-partitions",
+        "a topic gets the partitions that it is to have",
+        "chassis/transport/kafka/cluster.py",
+        "                self._new_partitions,\n",
+        "                1,\n",
+        f"{_K}::test_a_topic_is_made_with_our_partitions_and_retention",
+    ),
+    _one(
+        "kafka-position-forward-only",
+        "a position never goes back",
+        "chassis/transport/kafka/holdings.py",
+        "if offset > self._done.get(place, offset)}",
+        "if place in self._waiting}",
+        f"{_T}::test_a_group_goes_on_where_it_committed_and_never_back[kafka]",
+    ),
+    _one(
+        "kafka-drain",
+        "a partition is finished and committed before somebody else gets it",
+        "chassis/transport/kafka/member.py",
+        "while self._held.unfinished(places) and not self._stopping.is_set():",
+        "while False:",
+        f"{_T}::test_everything_is_delivered_while_members_come_and_go[kafka]",
+    ),
+    _one(
+        "kafka-commit-while-sharing",
+        "a member keeps what it has done while the group is shared anew",
+        "chassis/transport/kafka/member.py",
+        "if exc.args[0].code() in _SHARING:",
+        "if False:",
+        f"{_T}::test_everything_is_delivered_while_members_come_and_go[kafka]",
+        f"{_T}::test_two_members_share_and_no_partition_is_anybodys_twice[kafka]",
+    ),
+    _one(
+        "kafka-lost-is-said",
+        "a member that held on too long forgets what is somebody else's",
+        "chassis/transport/kafka/member.py",
+        "self._lose(places, lost=self._held.unfinished(places))",
+        "self._lose(places, lost=set())",
+        f"{_T}::test_a_member_that_holds_on_too_long_is_told_what_it_lost[kafka]",
+    ),
+    _one(
+        "kafka-zombie-forgets",
+        "a member that was taken for dead forgets what it held",
+        "chassis/transport/kafka/member.py",
+        "        self._lose(places, lost=places)\n",
+        "",
+        f"{_K}::test_a_zombie_moves_no_position",
+    ),
+    _one(
+        "kafka-made-up-id",
+        "a stranger's message has the same id each time it is delivered",
+        "chassis/transport/kafka/wire.py",
+        'uuid.uuid5(_MADE_UP, f"{raw.topic()}/{partition}/{offset}")',
+        "uuid.uuid4()",
+        f"{_K}::test_what_a_stranger_writes_has_an_id_that_stays",
+    ),
+    _one(
+        "kafka-cancelled-fetch",
+        "what a cancelled fetch had brought is not lost",
+        "chassis/transport/kafka/subscription.py",
+        "            if asked.done() and (asked.cancelled() or asked.exception() is not None):\n                self._unclaimed = None\n",
+        "            self._unclaimed = None\n",
+        "tests/unit/test_messaging_kafka.py",
+    ),
+    _one(
+        "kafka-jars",
+        "only the locked jars are run",
+        "stack/kafka/jars.py",
+        "    if wrong:\n",
+        "    if False:\n",
+        f"{_I}/test_stack_kafka.py::test_jars_that_are_not_the_locked_ones_are_refused",
     ),
     # orders
     _one(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 from confluent_kafka import Message as Raw
 
 from tradewind.chassis.ids import is_id, new_id
-from tradewind.chassis.transport import Delivered, Message, open_transport
+from tradewind.chassis.transport import Batch, Delivered, Message, open_transport
 from tradewind.chassis.transport.kafka.address import parse
+from tradewind.chassis.transport.kafka.cluster import Cluster
 from tradewind.chassis.transport.kafka.holdings import Holdings
+from tradewind.chassis.transport.kafka.subscription import KafkaSubscription
 from tradewind.chassis.transport.kafka.wire import delivered, headers_of
 
 
@@ -136,3 +140,19 @@ def test_what_is_set_aside_takes_no_room() -> None:
     assert held.count == 10
     held.withhold([("t", 0)])
     assert held.count == 0
+
+
+async def test_a_fetch_cancelled_in_the_moment_it_brings_something_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = parse("kafka://127.0.0.1:1")
+    cluster = Cluster(address, "test", new_partitions=1, retention_s=1.0)
+    subscription = KafkaSubscription(address, "test", "g", ["t"], cluster)
+    answer: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+    answers = iter([answer])
+    monkeypatch.setattr(subscription, "_ask", lambda _: next(answers))
+    waiting = asyncio.create_task(subscription.fetch(10, 1.0))
+    await asyncio.sleep(0)
+    answer.set_result(Batch([message(0, 0)]))
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert [each.offset for each in (await subscription.fetch(10, 1.0)).messages] == [0]

@@ -37,18 +37,17 @@ class KafkaSubscription:
         await asyncio.to_thread(self._member.joined.wait, JOIN_TIMEOUT_S)
 
     async def fetch(self, max_messages: int, timeout_s: float, skip: Collection[Place] = ()) -> Batch:
-        # A fetch that was cancelled may have brought something all the same.
-        asked = self._unclaimed or self._ask(lambda: self._member.do_fetch(max_messages, timeout_s, skip))
+        # A fetch that was cancelled may have brought something all the same, even in that very moment.
+        asked: asyncio.Future[Batch] = self._unclaimed or self._ask(
+            lambda: self._member.do_fetch(max_messages, timeout_s, skip)
+        )
         self._unclaimed = asked
         try:
-            batch: Batch = await client.answered(
-                self._address, asyncio.shield(asked), timeout_s=timeout_s + _FETCH_MARGIN_S
-            )
-        except Exception:
-            if asked.done():
+            batch = await client.answered(self._address, asyncio.shield(asked), timeout_s=timeout_s + _FETCH_MARGIN_S)
+        except BaseException:
+            if asked.done() and (asked.cancelled() or asked.exception() is not None):
                 self._unclaimed = None
             raise
-        # Not so when we are cancelled, even if the answer came in the same moment: nobody has had it yet.
         self._unclaimed = None
         return batch
 
