@@ -37,6 +37,9 @@ BODIES: Mapping[str, Any] = {
 }
 """A body each operation would take, were it not for what a test does to it. The webhook's is raw and signed instead."""
 
+QUERIES: Mapping[str, str] = {"currency": "EUR"}
+"""What the query parameters that are required may be."""
+
 WEBHOOK = "POST /v1/payments/webhooks/{provider}"
 
 
@@ -49,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True):
     keyed: bool
     has_body: bool
     query: tuple[str, ...]
+    required: tuple[str, ...]
     roles: tuple[str, ...]
     streams: bool
 
@@ -57,9 +61,11 @@ class Operation(msgspec.Struct, frozen=True):
         """`POST /v1/orders/{id}/cancel`."""
         return f"{self.method} {self.path}"
 
-    def at(self, targets: Mapping[str, str]) -> str:
-        """The path with real names in it; `targets` has them by the path up to the parameter."""
-        return re.sub(r"\{\w+\}", lambda found: targets[self.path[: found.start()]], self.path)
+    def at(self, targets: Mapping[str, str], **query: object) -> str:
+        """The path with real names in it, by the path up to the parameter, and with `query` beside what it requires."""
+        path = re.sub(r"\{\w+\}", lambda found: targets[self.path[: found.start()]], self.path)
+        asked = {**{name: QUERIES[name] for name in self.required}, **query}
+        return path + ("?" + "&".join(f"{name}={value}" for name, value in asked.items()) if asked else "")
 
 
 def operations(document: Mapping[str, Any]) -> list[Operation]:
@@ -80,6 +86,7 @@ def _operations(document: Mapping[str, Any]) -> Iterator[Operation]:
                 keyed=any(each["name"] == "Idempotency-Key" and each["required"] for each in parameters),
                 has_body="requestBody" in found,
                 query=tuple(each["name"] for each in parameters if each["in"] == "query"),
+                required=tuple(each["name"] for each in parameters if each["in"] == "query" and each["required"]),
                 roles=tuple(found.get("x-roles", ())),
                 streams=any("text/event-stream" in each.get("content", {}) for each in found["responses"].values()),
             )

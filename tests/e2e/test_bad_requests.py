@@ -70,6 +70,8 @@ BAD_QUERIES = {
     "status": ("paid", "%00", ""),
     "unread": ("perhaps", "%00", ""),
     "account": ("%00",),
+    "at": ("now", "%00", "", "2026-13-01T00:00:00Z"),
+    "currency": ("eur", "EURO", "%00", "", "EUR%0A"),
     "query": ("%00", "x" * 201),
 }  # fmt: skip
 
@@ -77,7 +79,7 @@ BAD_QUERIES = {
 async def test_bad_queries(edge: Edge, target: Target) -> None:
     assert {name for operation in target.operations for name in operation.query} == set(BAD_QUERIES)
     attacks = [
-        Attack(f"?{name}={value[:30]}", operation, path=f"{operation.at(target.names)}?{name}={value}", wanted=(400,))
+        Attack(f"?{name}={value[:30]}", operation, path=operation.at(target.names, **{name: value}), wanted=(400,))
         for operation in target.operations
         for name in operation.query
         for value in BAD_QUERIES[name]

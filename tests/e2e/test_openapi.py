@@ -115,6 +115,7 @@ async def test_answers_are_what_the_document_says(shop: Shop, admin: str, docume
     await shop.until(ada.token, f"/v1/orders/{order['id']}", lambda body: body["refunded"] == body["total"])
     address = (await shop.call("POST", "/v1/users/me/addresses", token=admin, body=ADDRESS)).body
     names = {
+        "/v1/ledger/accounts/": "sales",
         "/v1/orders/": order["id"],
         "/v1/payments/": order["payment"]["id"],
         "/v1/products/": order["lines"][0]["sku"],
