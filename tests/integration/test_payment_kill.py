@@ -102,7 +102,7 @@ class Process:
         async def reached() -> bool:
             return [charge["status"] for charge in await self.sandbox.charges(reference=order.id)] == [status]
 
-        await eventually(reached)
+        await eventually(reached, 40.0)
 
     async def status(self, order: Order) -> str | None:
         """As the database has it."""
