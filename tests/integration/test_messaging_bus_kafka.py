@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -282,3 +284,29 @@ async def test_a_broker_that_is_away_for_ten_seconds_delays_and_loses_nothing(
 
 async def _at_least(database: Database, wanted: int) -> bool:
     return await count(database) >= wanted
+
+
+async def test_positions_are_told_while_the_groups_coordinator_is_starting(tmp_path: Path) -> None:
+    """A broker that was never asked for a group makes the topic of commits first. The admin request for it ended the process
+    with a segmentation fault, so it is asked from one of its own.
+    """
+    engine = KafkaEngine(tmp_path / "kafka", proxy_port=free_port())
+    await engine.start()
+    try:
+        asking = f"""
+import asyncio
+from tradewind.chassis.transport import Message
+from tradewind.chassis.transport.kafka.transport import KafkaTransport
+async def main():
+    transport = KafkaTransport("{engine.url}/young")
+    await transport.publish([Message(topic="t", key="k", id="{new_id()}", type="a.b.v1", value=b"")])
+    for group in ("a", "b", "c"):
+        assert await transport.positions(group) == {{}}
+    await transport.close()
+asyncio.run(main())
+"""
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", asking)
+        async with asyncio.timeout(60):
+            assert await process.wait() == 0
+    finally:
+        await engine.stop()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from tradewind.chassis import logs
@@ -29,7 +29,7 @@ _log = logs.get_logger("kafka")
 
 
 class Cluster:
-    """Asks on one librdkafka instance, opened when it is first used. `new_partitions` is for topics that are made here."""
+    """Asks on one librdkafka instance, opened when it is first used, and one for each group whose positions are asked. `new_partitions` is for topics that are made here."""
 
     def __init__(self, address: Address, member: str, *, new_partitions: int, retention_s: float) -> None:
         self._address = address
@@ -37,6 +37,7 @@ class Cluster:
         self._new_partitions = new_partitions
         self._retention_ms = int(retention_s * 1e3)
         self._admin: AdminClient | None = None
+        self._consumers: dict[str, Consumer] = {}
         self._partitions: dict[str, int] = {}
 
     async def declare(self, topics: Collection[str]) -> dict[str, int]:
@@ -70,17 +71,25 @@ class Cluster:
         return await self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     async def positions(self, group: str) -> Positions:
-        """See `Transport.positions`."""
-        asked = ConsumerGroupTopicPartitions(self._address.outside(group))
-        futures = self._client().list_consumer_group_offsets([asked], request_timeout=client.REQUEST_TIMEOUT_S)
-        said = await self._result(next(iter(futures.values())))
-        found: Positions = {}
-        for each in said.topic_partitions or ():
-            topic = self._address.inside(each.topic)
-            if topic is not None and each.error is None:
-                found[topic, each.partition] = max(0, each.offset)
-        counts = await self._count({topic for topic, _ in found})
-        return {(topic, n): found.get((topic, n), 0) for topic, count in counts.items() for n in range(count)}
+        """See `Transport.positions`.
+
+        By a consumer that joins nothing: the admin request for it kills the process with a segmentation fault where the
+        group's coordinator is just starting or moving (https://github.com/confluentinc/librdkafka/issues/5040), as it is
+        after a broker's restart and before a group's first commit. A consumer waits for the coordinator.
+        """
+        counts = await self._count_all()
+        places = [(topic, n) for topic, count in counts.items() for n in range(count)]
+        if not places:
+            return {}
+        consumer = self._consumer(self._address.outside(group))
+        asked = [TopicPartition(self._address.outside(topic), n) for topic, n in places]
+        said = await client.in_thread(self._address, lambda: consumer.committed(asked, client.REQUEST_TIMEOUT_S))
+        for each in said:
+            if each.error is not None:
+                raise client.away(self._address, each.error)
+        found = {place: each.offset for place, each in zip(places, said, strict=True) if each.offset >= 0}
+        topics = {topic for topic, _ in found}
+        return {place: found.get(place, 0) for place in places if place[0] in topics}
 
     async def groups(self) -> list[str]:
         """See `Transport.groups`."""
@@ -92,8 +101,17 @@ class Cluster:
         return sorted(name for name in names if name)
 
     def close(self) -> None:
-        """Give the instance back."""
+        """Give the instances back."""
         self._admin = None
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    def _consumer(self, outside: str) -> Consumer:
+        if outside not in self._consumers:
+            settings = client.settings(self._address, self._member)
+            self._consumers[outside] = Consumer({**settings, "group.id": outside, "enable.auto.commit": False})
+        return self._consumers[outside]
 
     def _client(self) -> AdminClient:
         if self._admin is None:
