@@ -101,8 +101,6 @@ async def test_the_story_has_times_causes_and_pages(shop: Shop) -> None:
     assert first["items"] + rest["items"] == whole["items"]
 
 
-async def test_what_is_not_built_yet_is_absent(shop: Shop) -> None:
-    order_id = new_id()
-    for method, path in (("GET", "events"), ("POST", "refunds")):
-        answer = await shop.ask(method, f"/v1/orders/{order_id}/{path}", by=shop.admin, idempotency_key=new_id())
-        assert (answer.status, answer.json["code"]) == (404, "not-found")
+async def test_refunds_are_another_rooms(shop: Shop) -> None:
+    answer = await shop.ask("POST", f"/v1/orders/{new_id()}/refunds", by=shop.admin, idempotency_key=new_id())
+    assert (answer.status, answer.json["code"]) == (404, "not-found")
