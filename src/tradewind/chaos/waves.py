@@ -15,7 +15,7 @@ from tradewind.chaos.sender import Sender
 MEETS = 3
 """Requests in flight that a fault waits for; with none at all it fails the run."""
 MEET_TIMEOUT_S = 10.0
-RECOVERY_TIMEOUT_S = 30.0
+RECOVERY_TIMEOUT_S = 60.0
 POLL_S = 0.25
 
 
