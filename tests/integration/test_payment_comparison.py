@@ -152,7 +152,7 @@ async def test_what_somebody_gave_back_at_the_provider_is_shown(till: Till) -> N
     assert (item["ours"], item["theirs"]) == ("1999 EUR, 0 of it back", "1999 EUR, 99 of it back (succeeded)")
 
 
-@pytest.mark.parametrize("attempt_id", ["none-of-ours", new_id()])
+@pytest.mark.parametrize("attempt_id", ["none-of-ours", new_id()], ids=["no-id", "an-id-of-nobody"])
 async def test_a_charge_that_we_never_asked_for_is_counted(till: Till, attempt_id: str) -> None:
     await charge_behind_our_back(till, new_order(), attempt_id=attempt_id)
     await compare(till)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 COPIED = ("src", "tests", "docs", "pyproject.toml", "docker-compose.yml", "k8s", "infrastructure")
 RUN_TIMEOUT_S = 600
 RED, GREEN = 1, 0
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?)(?: - (.*))?$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
