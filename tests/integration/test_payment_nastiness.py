@@ -157,6 +157,17 @@ async def test_a_charge_that_really_is_wrong_goes_back_whole(till: Till, rule: d
     await till.check_books()
 
 
+async def test_what_is_undone_is_asked_for_anew_when_the_provider_failed_it(till: Till) -> None:
+    order = new_order()
+    fails = {"on": "refund", "next": 2, "do": "pending", "wait_ms": 100, "then": "failed"}
+    await play(till, {"on": "charge", "next": 1, "do": "wrong_amount", "by_minor": 5}, fails)
+    await till.place(order)
+    assert (await till.until(order, "failed", timeout_s=30.0))["code"] == "provider_mismatch"
+    assert await till.taken_minor(order) == 0
+    assert await hits(till) == [1, 2]
+    await till.check_books()
+
+
 async def test_a_second_charge_of_one_call_is_captured_once_and_shows_in_the_reconciliation(till: Till) -> None:
     order = new_order()
     await play(till, {"on": "charge", "next": 1, "do": "double"})

@@ -248,6 +248,16 @@ async def test_what_differs_from_what_we_asked_for_is_seen_and_undone(side: Stri
     assert charge["amount_refunded"] == charge["amount_captured"]
 
 
+async def test_what_was_undone_is_undone_again_when_that_failed(side: StripeSide) -> None:
+    work = new_work()
+    charge = await side.provider.charge(work)
+    assert (await side.provider.undo(charge, work.attempt.id)).refunded_minor == 1999
+    (refund_id,) = side.stand_in.books.refunds
+    side.stand_in.books.end_refund(refund_id, "failed")
+    assert (await side.provider.undo(charge, work.attempt.id)).refunded_minor == 1999
+    assert len(side.stand_in.books.refunds) == 2
+
+
 async def test_a_charge_that_vanished_is_none(side: StripeSide) -> None:
     work = new_work()
     charge = await side.provider.charge(work)

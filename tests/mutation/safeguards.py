@@ -329,8 +329,16 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "refund-rounds",
         "a refund that we owe is asked for anew when the provider failed it",
         "services/payment/providers/sandbox.py",
-        '"reference": work.refund.key})',
-        '"reference": work.refund.id})',
+        "self._refunds(work.charge_id, work.refund.key)",
+        "self._refunds(work.charge_id, work.refund.id)",
+        f"{_I}/test_payment_nastiness.py",
+    ),
+    _one(
+        "undo-rounds",
+        "money of a wrong charge goes back, also when the provider failed to give it back before",
+        "services/payment/providers/__init__.py",
+        'return f"undo:{charge_id}:{left_minor}" + (f":{failed}" if failed else "")',
+        'return f"undo:{charge_id}:{left_minor}"',
         f"{_I}/test_payment_nastiness.py",
     ),
     _one(

@@ -160,11 +160,21 @@ async def test_undoing_lets_go_of_what_is_only_held() -> None:
 
 async def test_undoing_gives_back_what_is_left() -> None:
     wrong = CHARGE | {"amount_refunded_minor": 400}
-    psp, line = provider((201, wrong), (201, REPAYMENT), (200, wrong | {"amount_refunded_minor": 1000}))
+    none: tuple[int, Any] = (200, {"items": []})
+    psp, line = provider((201, wrong), none, (201, REPAYMENT), (200, wrong | {"amount_refunded_minor": 1000}))
     charge = await psp.charge(WORK)
     assert (await psp.undo(charge, "a")).refunded_minor == 1000
-    assert line.asked[1][2] == {"charge_id": "ch_1", "amount_minor": 600, "reference": "undo a"}
-    assert line.asked[1][3] == "undo:a:600"
+    assert line.asked[2][2] == {"charge_id": "ch_1", "amount_minor": 600, "reference": "undo a"}
+    assert line.asked[2][3] == "undo:ch_1:600"
+
+
+async def test_undoing_is_asked_for_anew_only_after_it_failed() -> None:
+    pending, failed = REPAYMENT | {"status": "pending"}, REPAYMENT | {"status": "failed"}
+    pages = [(200, {"items": [failed], "next_cursor": "re_1"}), (200, {"items": [pending]})]
+    psp, line = provider((201, CHARGE), *pages, (201, REPAYMENT), (200, CHARGE))
+    await psp.undo(await psp.charge(WORK), "a")
+    assert line.asked[2][1].endswith("&after=re_1")
+    assert line.asked[3][3] == "undo:ch_1:1000:1"
 
 
 async def test_a_refund_has_its_own_key() -> None:
@@ -175,7 +185,7 @@ async def test_a_refund_has_its_own_key() -> None:
     with pytest.raises(RequestRefused, match="refund_exceeds_captured"):
         await psp.refund(BACK)
     assert await psp.find_refund(BACK) == repayment
-    assert line.asked[2][1] == "/v1/refunds?charge_id=ch_1&reference=r"
+    assert line.asked[2][1] == "/v1/refunds?charge_id=ch_1&reference=r&limit=100"
 
 
 def signed(body: bytes, at: datetime, secret: str = SECRET) -> dict[str, str]:

@@ -33,6 +33,16 @@ class Holding(msgspec.Struct, frozen=True, kw_only=True):
     refunded_minor: int
 
 
+def key_of_undo(charge_id: str, left_minor: int, before: Sequence[Repayment]) -> str:
+    """The idempotency key of giving back all that is left of a charge; `before`: what was given back of it, or was to be.
+
+    The amount is part of it: another sum left means that somebody refunded meanwhile. So are refunds that failed: a provider
+    repeats to whoever repeats the key that the refund was accepted, also when it has failed since.
+    """
+    failed = sum(each.failed for each in before)
+    return f"undo:{charge_id}:{left_minor}" + (f":{failed}" if failed else "")
+
+
 class Provider(Protocol):
     """A payment provider. Every call may raise NotSent or OutcomeUnknown; repeating any of them does no harm.
 

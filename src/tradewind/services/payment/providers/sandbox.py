@@ -18,7 +18,7 @@ from tradewind.chassis.third_party import Answer, NotSent, OutcomeUnknown, Third
 from tradewind.services.payment.domain.charge import Charge, ChargeStatus, Listed, Repayment
 from tradewind.services.payment.domain.refund import refund_of
 from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
-from tradewind.services.payment.providers import Holding, RequestRefused
+from tradewind.services.payment.providers import Holding, RequestRefused, key_of_undo
 from tradewind.services.payment.providers.sandbox_wire import (
     Balance,
     Charges,
@@ -81,10 +81,11 @@ class SandboxProvider:
         if charge.status is not ChargeStatus.SUCCEEDED:
             return await self.void(charge.id)
         left_minor = charge.captured_minor - charge.refunded_minor
-        body = {"charge_id": charge.id, "amount_minor": left_minor, "reference": f"undo {attempt_id}"}
-        # The amount is part of the key: another sum left means that somebody else refunded meanwhile.
+        reference = f"undo {attempt_id}"
+        body = {"charge_id": charge.id, "amount_minor": left_minor, "reference": reference}
         with contextlib.suppress(RequestRefused):
-            await self._send("POST", "/v1/refunds", body, key=f"undo:{attempt_id}:{left_minor}")
+            before = [each async for each in self._refunds(charge.id, reference)]
+            await self._send("POST", "/v1/refunds", body, key=key_of_undo(charge.id, left_minor, before))
         return await self._get_charge(charge.id)
 
     async def refund(self, work: RefundWork) -> Repayment:
@@ -97,9 +98,9 @@ class SandboxProvider:
         return self._decode(answer, WireRefund).repayment()
 
     async def find_refund(self, work: RefundWork) -> Repayment | None:
-        query = urlencode({"charge_id": work.charge_id, "reference": work.refund.key})
-        found = await self._get(f"/v1/refunds?{query}", Refunds)
-        return found.items[0].repayment() if found.items else None
+        async for found in self._refunds(work.charge_id, work.refund.key):
+            return found
+        return None
 
     async def holdings(self) -> Sequence[Holding]:
         balance = await self._get("/v1/balance", Balance)
@@ -145,6 +146,17 @@ class SandboxProvider:
         except RequestRefused:
             # It has moved on by itself: then where it is now is the answer.
             return await self._get_charge(charge_id)
+
+    async def _refunds(self, charge_id: str, reference: str) -> AsyncIterator[Repayment]:
+        """What was given back of a charge under a reference, oldest first."""
+        query = {"charge_id": charge_id, "reference": reference, "limit": str(PAGE)}
+        while True:
+            page = await self._get(f"/v1/refunds?{urlencode(query)}", Refunds)
+            for refund in page.items:
+                yield refund.repayment()
+            if page.next_cursor is None:
+                return
+            query["after"] = page.next_cursor
 
     async def _get_charge(self, charge_id: str) -> Charge:
         return (await self._get(f"/v1/charges/{quote(charge_id, safe='')}", WireCharge)).charge()

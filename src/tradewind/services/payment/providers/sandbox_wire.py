@@ -79,9 +79,10 @@ class Charges(msgspec.Struct, frozen=True):
 
 
 class Refunds(msgspec.Struct, frozen=True):
-    """A page of refunds."""
+    """A page of refunds. `next_cursor` is null on the last one."""
 
     items: list[WireRefund]
+    next_cursor: str | None = None
 
 
 class WireHolding(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from tradewind.services.payment.domain.charge import (
     Step,
 )
 from tradewind.services.payment.domain.work import ChargeWork, Notice, RefundWork
-from tradewind.services.payment.providers import Holding, RequestRefused
+from tradewind.services.payment.providers import Holding, RequestRefused, key_of_undo
 from tradewind.services.payment.providers.signature import check_age, invalid_signature
 from tradewind.services.payment.providers.stripe_amounts import NotExpressible, to_stripe
 from tradewind.services.payment.providers.stripe_calls import StripeCalls
@@ -120,9 +120,10 @@ class StripeProvider:
             return await self.void(charge.id)
         left_minor = charge.captured_minor - charge.refunded_minor
         amount = to_stripe(Money(left_minor, charge.amount.currency))
-        # The amount is part of the key: another sum left means that somebody else refunded meanwhile.
         with contextlib.suppress(RequestRefused):
-            await self._calls.refund(charge.id, amount, {ATTEMPT: attempt_id}, f"undo:{attempt_id}:{left_minor}")
+            before = [_repayment(each) async for each in self._calls.refunds(charge.id)]
+            key = key_of_undo(charge.id, left_minor, before)
+            await self._calls.refund(charge.id, amount, {ATTEMPT: attempt_id}, key)
         return _charge(await self._calls.get(charge.id))
 
     async def refund(self, work: RefundWork) -> Repayment:
