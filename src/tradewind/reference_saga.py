@@ -17,15 +17,15 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 _BLOCK = re.compile(r"(<!-- (\w+), written by `make docs` -->\n).*?(<!-- end -->)", re.DOTALL)
 _CENTRES: dict[Status, tuple[int, int]] = {
-    "pending": (120, 120),
-    "confirmed": (400, 120),
-    "shipped": (680, 120),
-    "delivered": (960, 120),
-    "cancelled": (260, 360),
+    "pending": (150, 64),
+    "confirmed": (430, 64),
+    "shipped": (710, 64),
+    "delivered": (990, 64),
+    "cancelled": (290, 284),
 }
-_WIDTH, _HEIGHT = 180, 64
+_WIDTH, _HEIGHT = 200, 64
 _HEAD = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1080 460" role="img" aria-labelledby="t"'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1120 348" role="img" aria-labelledby="t"'
     ' font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif">'
 )
 _ARROWHEAD = (
@@ -51,7 +51,7 @@ def picture() -> str:
         _HEAD,
         '<title id="t">The statuses of an order, and what leads from one to another</title>',
         _ARROWHEAD,
-        '<rect width="1080" height="460" rx="14" fill="#f7fafc"/>',
+        '<rect width="1120" height="348" rx="14" fill="#f7fafc"/>',
     ]
     lines += [_arrow(before, after, signals) for (before, after), signals in arrows.items()]
     lines += [_box(status) for status in STATUSES]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tradewind.chassis import settings
+from tradewind.sandbox.conditions import Control
 from tradewind.sandbox.methods import METHODS
 from tradewind.sandbox.script import CALLS, RULES, On, Rule
 from tradewind.sandbox.settings import SandboxSettings
@@ -23,6 +24,23 @@ _EXAMPLE = {
         ],
     }
 }
+_WEATHER = {
+    "outage_s": "From now on it is away for so many seconds; 0 ends that. `/v1/_control` stays.",
+    "outage_mode": "How it is away: `unavailable` answers 503 at once, `silent` nothing.",
+    "latency_ms": "Time that each change takes at least.",
+    "webhook_delay_ms": "How late each webhook sets out.",
+    "webhook_double_percent": "Share of webhooks sent twice.",
+    "webhook_shuffle": "`true`: webhooks that are close in time overtake each other.",
+    "script": 'Rules of what goes wrong call by call, below. `{"rules": []}` ends a script.',
+}
+_SET_IT = """```sh
+psp=$(tradewind ps --format json | python3 -c "
+import json, sys
+print(next(each['url'] for each in json.load(sys.stdin)['processes'] if each['name'] == 'psp-sandbox'))")
+key=$(python3 -c "import json; print(json.load(open('.tradewind/secrets.json'))['sandbox_api_key'])")
+curl -s $psp/v1/_control -H "authorization: Bearer $key" -d '{"latency_ms": 500}'
+```
+"""
 _WHICH = tuple(field.name for field in msgspec.structs.fields(Rule))
 
 
@@ -34,10 +52,17 @@ def sandbox_page() -> str:
         "wrong can be asked of it: by payment method, as weather for all, or call by call with a script.\n",
         "## Payment methods\n",
         ", ".join(f"`{name}`" for name in METHODS) + ".\n",
-        "## Weather and script\n",
-        "`POST /v1/_control` with the provider's API key; what is absent stays. `GET` shows both, with how many calls each rule was",
-        "asked about and how many it hit. `PSP_SANDBOX_SCRIPT` (or `_FILE`) holds the script of the start. A script is played",
-        'from its beginning when it is set and when the process starts; `{"rules": []}` ends it.\n',
+        "## Weather\n",
+        "`POST /v1/_control` with the provider's API key changes it; what is absent stays. `GET` shows it. A restart forgets it.",
+        "On a laptop:\n",
+        _SET_IT,
+        "| field | what it does |",
+        "|---|---|",
+        *(f"| `{field.name}` | {_WEATHER[field.name]} |" for field in msgspec.structs.fields(Control)),
+        "",
+        "## Script\n",
+        "A script is played from its beginning when it is set and when the process starts: `PSP_SANDBOX_SCRIPT` (or `_FILE`) holds the",
+        "one of the start, as what stands after `script` here. `GET /v1/_control` shows how many calls each rule was asked about and hit.\n",
         "```json",
         json.dumps(_EXAMPLE, indent=2),
         "```\n",

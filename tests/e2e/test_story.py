@@ -249,8 +249,13 @@ async def test_what_belongs_to_somebody_else_is_not_there(shop: Shop, admin: str
 
 
 def test_the_demonstration(platform: Platform) -> None:
+    figures: list[tuple[str, ...]] = []
     for _ in range(2):  # the second one finds its catalogue there
         said = platform.command("demo")
         for word in ("catalogue", "register", "order", "decline", "refund", "cancel", "told", "analytics"):
             assert re.search(rf"^{word} ", said, re.MULTILINE), f"{word} is missing:\n{said}"
+        figures += re.findall(r"^analytics +(\d+) orders, gross EUR ([\d.]+), net EUR ([\d.]+)$", said, re.MULTILINE)
+    first, second = ([float(figure) for figure in row] for row in figures)
+    grown = [round(after - before, 2) for before, after in zip(first, second, strict=True)]
+    assert grown == [4, 107.40, 40.90], "the figures were told before the story was counted"
     audit(platform)

@@ -75,7 +75,7 @@ async def test_a_violation_is_named_with_what_to_do(lab: Lab, tmp_path: Path) ->
         done = run(tmp_path, {**lab.urls, **urls})
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    at = lines.index("I8   the analytics equal the ledger: violated 1 times")
+    at = lines.index("I8   the analytics equal the ledger: violated once")
     assert (
         lines[at + 1]
         .strip()

@@ -110,6 +110,7 @@ async def test_it_dies_with_whoever_started_it(cached: Path, tmp_path: Path) -> 
     person.send_signal(signal.SIGKILL)
     await person.wait()
     await until(lambda: not psutil.pid_exists(broker.pid))
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "kafka"}, "something lies beside its folder"
 
 
 def test_jars_that_are_not_the_locked_ones_are_refused(cached: Path) -> None:

@@ -34,8 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         safeguards = select(options.names)
     except LookupError as error:
         parser.error(str(error))
+    width = max(len(safeguard.name) for safeguard in safeguards) + 2
     if options.list:
-        print("\n".join(f"{safeguard.name:<32}{safeguard.promise}" for safeguard in safeguards))
+        print("\n".join(f"{safeguard.name:<{width}}{safeguard.promise}" for safeguard in safeguards))
         return 0
     print(f"the tests of {len(safeguards)} safeguards on an unchanged copy", flush=True)
     if wrong := with_all(safeguards):
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     for number, safeguard in enumerate(safeguards, 1):
         verdict = without(safeguard)
         verdicts.append(verdict)
-        print(f"[{number}/{len(safeguards)}] {safeguard.name:<32}{_said(verdict)}", flush=True)
+        print(f"[{number}/{len(safeguards)}] {safeguard.name:<{width}}{_said(verdict)}", flush=True)
     if options.report:
         options.report.write_text(_HEAD + "".join(map(_row, verdicts)), encoding="utf-8")
     missed = [verdict.safeguard.name for verdict in verdicts if not verdict.red]

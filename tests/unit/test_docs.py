@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -39,6 +40,22 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), f"{page.name}: {link} leads nowhere"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{page.name}: {link}: no such heading"
+
+
+@pytest.mark.parametrize("picture", sorted(REPOSITORY.glob("docs/images/*.svg")), ids=lambda picture: str(picture.name))
+def test_no_word_of_a_picture_is_cut_off(picture: Path) -> None:
+    """By the width that a letter has at most in the fonts these pictures ask for, 0.6 of its size on average."""
+    root = ET.fromstring(picture.read_text(encoding="utf-8"))
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        share = {"start": 0.0, "middle": 0.5, "end": 1.0}[text.attrib.get("text-anchor", "start")]
+        for line in [text, *text]:
+            words = (line.text or "").strip()
+            long = 0.6 * float(text.attrib["font-size"]) * len(words)
+            left = float(line.attrib["x"]) - share * long
+            assert left >= 0, f"{picture.name}: {words!r} begins outside"
+            assert left + long <= width, f"{picture.name}: {words!r} ends outside"
+        assert 0 < float(text.attrib["y"]) < height
 
 
 def test_there_are_pages_with_links() -> None:

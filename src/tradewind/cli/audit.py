@@ -94,7 +94,9 @@ def _print(report: Report) -> None:
 
     for name, sentence in INVARIANTS.items():
         count = report.checked[name]
-        word = click.style("holds", fg="green") if count == 0 else click.style(f"violated {count} times", fg="red")
+        word = click.style("holds", fg="green")
+        if count:
+            word = click.style("violated once" if count == 1 else f"violated {count} times", fg="red")
         click.echo(f"{name:<4} {sentence}: {word}")
         named = [violation for violation in report.violations if violation.invariant == name]
         for violation in named[:MOST_NAMED]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from tradewind.traffic.client import Refused, Shop, Shopper
 
 Say = Callable[[str], None]
 
+CURRENCY = "EUR"
 STOCK = 1_000
 CATALOGUE = (
     ("mug-blue", "Blue mug", 1_450),
@@ -20,6 +22,10 @@ CATALOGUE = (
     ("map-1788", "Trade wind chart of 1788, print", 2_400),
     ("compass", "Brass compass", 4_250),
 )
+
+
+ADDED = {"orders": 4, "confirmed": 3, "cancelled": 3, "gross": 10_740, "refunded": 6_650}
+"""What one story adds to the analytics' summary of its currency; money in minor units."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -38,6 +44,7 @@ async def tell(shop: Shop, admin: str, say: Say) -> Told:
         Refused: the platform refused a step that the story expects to succeed.
         TimeoutError: an order did not settle.
     """
+    before = await _summary(shop, admin)
     await _open_catalogue(shop, admin, say)
     ada = await _newcomer(shop, "Ada", say)
     confirmed = await _pays(shop, ada, say)
@@ -46,7 +53,7 @@ async def tell(shop: Shop, admin: str, say: Say) -> Told:
     refunded = await _gets_money_back(shop, grace, admin, say)
     cancelled = await _changes_mind(shop, grace, say)
     await _is_told(shop, ada, say)
-    await _figures(shop, admin, say)
+    await _figures(shop, admin, before, say)
     return Told(confirmed, declined, refunded, cancelled)
 
 
@@ -107,12 +114,26 @@ async def _is_told(shop: Shop, shopper: Shopper, say: Say) -> None:
         say(f"told        {item['title']}")
 
 
-async def _figures(shop: Shop, admin: str, say: Say) -> None:
-    body = (await shop.call("GET", "/v1/analytics/summary", token=admin)).body
+async def _summary(shop: Shop, admin: str) -> dict[str, int]:
+    return _counted((await shop.call("GET", "/v1/analytics/summary", token=admin)).body)
+
+
+async def _figures(shop: Shop, admin: str, before: dict[str, int], say: Say) -> None:
+    """The analytics, once they have counted all of the story: they follow the events, and those may be on their way."""
+
+    def all_of_it(body: Any) -> bool:
+        now = _counted(body)
+        return all(now[name] >= before[name] + added for name, added in ADDED.items())
+
+    body = await shop.until(admin, "/v1/analytics/summary", all_of_it)
     for row in body["items"]:
-        say(
-            f"analytics   {row['currency']}: {row['orders']} orders, gross {row['gross']}, net {row['net']} (minor units)"
-        )
+        gross, net = ({"currency": row["currency"], "amount_minor": row[name]} for name in ("gross", "net"))
+        say(f"analytics   {row['orders']} orders, gross {_money(gross)}, net {_money(net)}")
+
+
+def _counted(body: Any) -> dict[str, int]:
+    row: dict[str, Any] = next((row for row in body["items"] if row["currency"] == CURRENCY), {})
+    return {name: int(row.get(name, 0)) for name in ADDED}
 
 
 def _money(money: dict[str, object]) -> str:

@@ -21,8 +21,8 @@ async def dead_letters_are_listed(books: Books) -> list[Violation]:
         Violation(
             "I10",
             f"event {row['event_id']}",
-            f"{row['type']} of {row['key']} is a dead letter of {row['consumer_group']} after {row['attempts']} attempts:"
-            f" {row['error']}: {row['detail']}; {row['behind']} events wait behind it",
+            f"{row['type']} of {row['key']} is a dead letter of {row['consumer_group']}: {row['error']}: {row['detail']}"
+            f" (tries: {row['attempts']}; events behind it: {row['behind']})",
             f"mend the cause, then `tradewind dlq replay {room}:{row['id']}`, or drop it",
         )
         for room in books.rooms

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ JVM_FLAGS = (
 
 
 class KafkaEngine:
-    """One broker with its data in `folder`. An async context manager: started on entry, stopped on exit.
+    """One broker with its data and its log in `folder`. An async context manager: started on entry, stopped on exit.
 
     Loopback, no authentication. What it acknowledged survives `kill -9` of it, because it is in the kernel's page cache by
     then; a power cut it survives only with `settings={"log.flush.interval.messages": "1"}`. (A production cluster
@@ -89,7 +90,7 @@ class KafkaEngine:
     @property
     def log(self) -> Path:
         """What the broker says: warnings and errors."""
-        return self._folder.parent / f"{self._folder.name}.log"
+        return self._folder / "broker.log"
 
     async def start(self) -> None:
         """Fetch what is missing, format the folder if it is new, start, and return once requests are answered.
@@ -194,10 +195,12 @@ class KafkaEngine:
 
     async def _archive_classes(self, installed: Installation) -> None:
         """Let a broker run once and write down its classes as it ends: every later start takes half the time."""
-        once = KafkaEngine(self._folder.parent / f"{self._folder.name}.archiving", environ=self._environ)
+        folder = self._folder / "archiving"
+        once = KafkaEngine(folder, environ=self._environ)
         draft = installed.archive.with_name(f"classes.{os.getpid()}.jsa")
         await once._start(installed, f"-XX:ArchiveClassesAtExit={draft}")
         await once.stop()
+        await asyncio.to_thread(shutil.rmtree, folder)
         if draft.exists():
             draft.replace(installed.archive)
 
