@@ -13,6 +13,7 @@ from tests.sandbox_process import API_KEY, Sandbox
 from tradewind.audit.provider import SandboxCharges
 from tradewind.audit.sources import Charge
 from tradewind.chassis.ids import new_id
+from tradewind.services.payment.domain.unwanted import id_of_unwanted
 from tradewind.stack.ports import free_port
 
 Change = Callable[[Charge], list[Charge]]
@@ -76,6 +77,28 @@ async def test_a_charge_that_was_undone_is_no_violation(lab: Lab) -> None:
     undone = [charge for charge in lab.charges if charge.attempt_id == lab.story["misquoted_attempt"]]
     assert [charge.captured_minor - charge.refunded_minor for charge in undone] == [0]
     assert (await lab.audit()).clean
+
+
+async def test_a_second_charge_that_our_books_say_went_back_is_no_violation(lab: Lab) -> None:
+    def twice(refunded: Callable[[Charge], int]) -> Listed:
+        return changed(
+            lab, "confirmed", lambda charge: [charge, replace(charge, id="ch_2", refunded_minor=refunded(charge))]
+        )
+
+    async with lab.copies("payment") as urls:
+        await lab.spoil(
+            urls["payment"],
+            f"""
+            INSERT INTO ledger_transaction
+                (cause, cause_id, payment_id, debit_account, credit_account, amount_minor, currency)
+            SELECT cause, '{id_of_unwanted("ch_2")}', '{{confirmed_payment}}', debit, credit, 5, 'EUR'
+            FROM (VALUES ('mismatch', 'psp_clearing', 'suspense'), ('mismatch_undone', 'suspense', 'psp_clearing'))
+                AS booked (cause, debit, credit)
+            """,
+        )
+        assert (await lab.audit(provider=twice(lambda charge: charge.captured_minor), **urls)).clean
+        report = await lab.audit(provider=twice(lambda charge: charge.captured_minor - 1), **urls)
+        assert [violation.invariant for violation in report.violations] == ["I2"]
 
 
 async def test_what_is_under_way_may_differ(lab: Lab) -> None:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conftest import RoomDatabase
-from tests.integration.payment_fixtures import Order, Till, new_order, open_till, provider_and_database
+from tests.integration.payment_fixtures import Order, Till, eventually, new_order, open_till, provider_and_database
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.ids import new_id
 from tradewind.services.payment.usecases import compare_charges, take_up_due
@@ -36,6 +36,7 @@ async def attempt_of(till: Till, order: Order) -> str:
 async def charge_behind_our_back(till: Till, order: Order, **more: Any) -> str:
     """The provider charges for an attempt of ours, or for none, and nobody hears of it; the charge's id."""
     attempt_id = more.pop("attempt_id", None) or await attempt_of(till, order)
+    key = more.pop("key", attempt_id)
     body = {
         "amount_minor": order.total.amount_minor,
         "currency": order.total.currency,
@@ -43,7 +44,7 @@ async def charge_behind_our_back(till: Till, order: Order, **more: Any) -> str:
         "reference": order.id,
         "metadata": {"attempt_id": attempt_id},
     } | more
-    answer = await till.sandbox.call("POST", "/v1/charges", body, key=attempt_id)
+    answer = await till.sandbox.call("POST", "/v1/charges", body, key=key)
     assert answer.status == 201, answer.body
     return str(answer.body["id"])
 
@@ -129,17 +130,85 @@ async def test_what_is_as_it_should_be_and_what_is_under_way_is_left_alone(till:
     assert (await till.see(paid))["status"] == "captured"
 
 
-async def test_money_of_a_failed_payment_is_shown_once(till: Till) -> None:
+async def second_charge(till: Till, order: Order, **more: Any) -> str:
+    """The provider charges once more for an order's attempt; the charge's id."""
+    attempt_id = await attempt_of(till, order)
+    return await charge_behind_our_back(till, order, key=f"{attempt_id}~2", attempt_id=attempt_id, **more)
+
+
+async def gone_back(till: Till, charge_id: str, *, held_minor: int) -> None:
+    """Nothing is left of a charge, and the books have what was."""
+    charge = (await till.sandbox.call("GET", f"/v1/charges/{charge_id}")).body
+    assert charge["status"] == ("succeeded" if held_minor else "cancelled")
+    assert charge["amount_captured_minor"] == charge["amount_refunded_minor"]
+    booked = await till.database.rows(
+        "SELECT cause, amount_minor FROM ledger_transaction WHERE cause LIKE 'mismatch%' ORDER BY id"
+    )
+    assert [tuple(row) for row in booked] == (
+        [("mismatch", held_minor), ("mismatch_undone", held_minor)] if held_minor else []
+    )
+    (item,) = (await reconciliation(till))["items"]
+    assert charge_id in item["theirs"]
+    assert item["resolved_at"] is not None
+    await till.check_books()
+
+
+async def test_money_of_a_failed_payment_goes_back(till: Till) -> None:
     order = new_order("pm_nobody_knows")
     await till.place(order)
     await till.until(order, "failed")
-    await charge_behind_our_back(till, order)
+    charge_id = await charge_behind_our_back(till, order)
     for _ in range(2):
         await compare(till)
-    (item,) = (await reconciliation(till))["items"]
-    assert (item["kind"], item["payment_id"]) == ("mismatch", order.payment_id)
-    assert (item["ours"], item["theirs"]) == ("0 EUR, 0 of it back", "1999 EUR, 0 of it back (succeeded)")
-    assert await wrongs(till) == 2
+    await gone_back(till, charge_id, held_minor=1999)
+    assert await wrongs(till) == 1
+
+
+@pytest.mark.parametrize("capture", [True, False])
+async def test_of_two_charges_for_one_order_the_second_goes_back(till: Till, capture: bool) -> None:
+    order = await till.pay()
+    charge_id = await second_charge(till, order, capture=capture)
+    for _ in range(2):
+        await compare(till)
+    await gone_back(till, charge_id, held_minor=1999 if capture else 0)
+    assert await till.taken_minor(order) == 1999
+    assert (await till.see(order))["status"] == "captured"
+
+
+async def test_what_goes_back_is_tried_again_until_it_has(till: Till) -> None:
+    """The provider is away, then fails the refund after a while, then lets it wait; and hours have passed."""
+    order = await till.pay()
+    charge_id = await second_charge(till, order)
+    await till.weather(script={"rules": [{"on": "refund", "next": 1, "do": "silent", "done": False}]})
+    with pytest.raises(Unavailable):
+        await compare(till)
+    fails = {"on": "refund", "next": 1, "do": "pending", "wait_ms": 50, "then": "failed"}
+    await till.weather(script={"rules": [fails, {"on": "refund", "next": 1, "do": "pending", "wait_ms": 50}]})
+    for _ in range(3):
+        await compare(till)
+        await refunds_ended(till, charge_id)
+    await compare(till)
+    await gone_back(till, charge_id, held_minor=1999)
+
+
+async def refunds_ended(till: Till, charge_id: str) -> None:
+    async def ended() -> bool:
+        found = (await till.sandbox.call("GET", f"/v1/refunds?charge_id={charge_id}")).body["items"]
+        return all(refund["status"] != "pending" for refund in found)
+
+    await eventually(ended)
+
+
+async def test_what_is_in_suspense_is_in_the_next_list(till: Till) -> None:
+    order = await till.pay()
+    charge_id = await second_charge(till, order)
+    await till.weather(script={"rules": [{"on": "refund", "next": 1, "do": "pending", "wait_ms": 50}]})
+    await compare(till)
+    await refunds_ended(till, charge_id)
+    # Two hours later: only for what is in suspense does the list reach back so far.
+    await till.database.execute("UPDATE comparison SET compared_upto = now() + interval '2 h'")
+    await compare_charges(till.parts, every_s=-86_400.0, pause_s=0.0)
+    await gone_back(till, charge_id, held_minor=1999)
 
 
 async def test_what_somebody_gave_back_at_the_provider_is_shown(till: Till) -> None:

@@ -400,6 +400,22 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{_I}/test_payment_comparison.py",
     ),
     _one(
+        "one-charge-an-order",
+        "a second charge for one attempt goes back by itself",
+        "services/payment/store/comparison.py",
+        "WHEN a.charge_id <> theirs.charge_id OR a.status = 'failed' THEN CASE",
+        "WHEN a.status = 'failed' THEN CASE",
+        f"{_I}/test_payment_comparison.py",
+    ),
+    _one(
+        "unwanted-written-down-first",
+        "money that nobody wanted is in the books before it is undone, and looked for until it is",
+        "services/payment/usecases/unwanted.py",
+        "        await store.note(parts.database, unwanted)\n",
+        "",
+        f"{_I}/test_payment_comparison.py",
+    ),
+    _one(
         "heard-while-asking",
         "what the provider says while we ask it outlives the answer",
         "services/payment/store/changes.py",

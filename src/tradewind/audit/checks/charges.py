@@ -13,12 +13,15 @@ from itertools import groupby
 from operator import attrgetter
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from tradewind.audit.books import PAYMENT, Books, Listing
 from tradewind.audit.invariants import Violation
 from tradewind.audit.look import Look
 from tradewind.audit.sources import Charge
 from tradewind.chassis.ids import is_id
 from tradewind.chassis.postgres import Record
+from tradewind.services.payment.domain.unwanted import id_of_unwanted
 
 CHUNK = 10_000
 _FIRST, _LAST = UUID(int=0), UUID(int=2**128 - 1)
@@ -54,20 +57,38 @@ _DISAGREE = """
         END
 """
 
+_UNDONE = "SELECT cause_id FROM ledger_transaction WHERE cause = 'mismatch_undone' AND cause_id = ANY($1::uuid[])"
+
 
 async def captured_once_at_the_provider(books: Books) -> list[Violation]:
     """The provider took money once for an order at most, took what we think it took, and nothing that we do not know."""
     if books.listing is None:
         return []
-    found = {violation.subject: violation for violation in _twice(books.listing.charges)}
-    for row in await _disagreements(books[PAYMENT], books.listing):
+    listing = await _without_undone(books[PAYMENT], books.listing)
+    found = {violation.subject: violation for violation in _twice(listing.charges)}
+    for row in await _disagreements(books[PAYMENT], listing):
         order_id = row["order_id"] or row["their_order"]
         found.setdefault(f"order {order_id}", _breach(str(order_id), _detail(row)))
-    for charge in books.listing.charges:
+    for charge in listing.charges:
         if not is_id(charge.attempt_id):
             detail = f"the provider's charge {charge.id} of {_amount(charge)} is none that we asked for"
             found.setdefault(f"order {charge.order_id}", _breach(charge.order_id, detail))
     return list(found.values())
+
+
+async def _without_undone(look: Look, listing: Listing) -> Listing:
+    """The list without second charges of an attempt that our books say went back, and of which the provider has nothing left."""
+    asked = [charge for charge in listing.charges if is_id(charge.attempt_id)]
+    gone = {
+        id_of_unwanted(charge.id): charge.id
+        for same in _repeated(asked, attrgetter("attempt_id"))
+        for charge in same
+        if charge.captured_minor == charge.refunded_minor
+    }
+    if not gone:
+        return listing
+    undone = {gone[str(row["cause_id"])] for row in await look.rows(_UNDONE, list(gone))}
+    return replace(listing, charges=[charge for charge in listing.charges if charge.id not in undone])
 
 
 def _twice(charges: Sequence[Charge]) -> Iterator[Violation]:

@@ -211,12 +211,17 @@ def _is_wrong(aim: Aim, charge: Charge) -> bool:
     return charge.status is ChargeStatus.SUCCEEDED and charge.captured_minor != aim.amount.amount_minor
 
 
+def is_undone(charge: Charge) -> bool:
+    """Whether nothing is left of a charge: nothing was taken, or all of it went back."""
+    if charge.status in (ChargeStatus.FAILED, ChargeStatus.CANCELLED):
+        return True
+    return charge.status is ChargeStatus.SUCCEEDED and charge.captured_minor == charge.refunded_minor
+
+
 def _judge_wrong(aim: Aim, charge: Charge) -> Finding | Step:
     if charge.status is ChargeStatus.OTHER:
         return Unknown("the provider has a word for it that we do not know")
-    if charge.status in (ChargeStatus.FAILED, ChargeStatus.CANCELLED):
-        return Wrong(charge, undone=True)
-    if charge.status is ChargeStatus.SUCCEEDED and charge.captured_minor == charge.refunded_minor:
+    if is_undone(charge):
         return Wrong(charge, undone=True)
     # First it is written down that it is wrong, then it is undone.
     return Step.UNDO if aim.step is Step.UNDO else Wrong(charge, undone=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tradewind.chassis.logs import get_logger
 from tradewind.services.payment.domain.charge import Listed
 from tradewind.services.payment.domain.settlement import Discrepancy
+from tradewind.services.payment.domain.unwanted import Unwanted
 from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.store import changes, comparison
-from tradewind.services.payment.store.comparison import Begun
+from tradewind.services.payment.store.comparison import Begun, Difference
+from tradewind.services.payment.usecases.unwanted import give_back_unwanted
 
 EVERY_S = 3_600.0
 PAUSE_S = 300.0
@@ -17,6 +19,9 @@ PAUSE_S = 300.0
 
 OVERLAP_S = 3_600.0
 FIRST_S = 25 * 3_600.0
+SUSPENSE_S = 7 * 86_400.0
+"""Money that nobody wanted and that the provider does not give back is then a matter for people alone."""
+
 BATCH = 500
 _log = get_logger(__name__)
 
@@ -24,15 +29,21 @@ _log = get_logger(__name__)
 async def compare_charges(parts: Parts, *, every_s: float = EVERY_S, pause_s: float = PAUSE_S) -> None:
     """Go through the charges made since the last time, unless that was lately or another instance does.
 
-    What moved on without our knowing is asked about again, and then ends as everything does; what a person has to look at is
-    written down, logged and counted.
+    What moved on without our knowing is asked about again, and then ends as everything does. A charge that nobody wants, a second one or
+    one of an attempt that failed, goes back by itself. What a person has to look at is written down, logged and counted.
 
     Raises:
         Unavailable: the provider does not answer; the next run goes on from where the last whole one ended.
     """
     name = parts.provider.name
     begun = await comparison.begin(
-        parts.database, name, pause_s=pause_s, every_s=every_s, overlap_s=OVERLAP_S, first_s=FIRST_S
+        parts.database,
+        name,
+        pause_s=pause_s,
+        every_s=every_s,
+        overlap_s=OVERLAP_S,
+        first_s=FIRST_S,
+        suspense_s=SUSPENSE_S,
     )
     if begun is None:
         return
@@ -63,13 +74,28 @@ async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> None
     ]
     if found:
         await changes.note_discrepancies(parts.database, found)
+    for unwanted in _unwanted(different, theirs):
+        await give_back_unwanted(parts, unwanted)
     for each in different:
-        if each.verdict != "unheard":
+        if each.verdict in ("stray", "differs"):
             parts.measures.wrong()
             _log.error(
                 "the provider disagrees" if each.payment_id else "a charge that we did not ask for",
                 charge_id=each.charge_id,
                 payment_id=each.payment_id,
                 ours=each.ours,
-                theirs=each.theirs,
+                theirs=f"{each.theirs}, charge {each.charge_id}",
+            )
+
+
+def _unwanted(different: Sequence[Difference], theirs: Sequence[Listed]) -> Iterator[Unwanted]:
+    charges = {listed.charge.id: listed.charge for listed in theirs}
+    for each in different:
+        if each.verdict == "unwanted" and each.attempt_id and each.payment_id:
+            yield Unwanted(
+                charge=charges[each.charge_id],
+                attempt_id=each.attempt_id,
+                payment_id=each.payment_id,
+                ours=each.ours,
+                theirs=f"{each.theirs}, charge {each.charge_id}",
             )
