@@ -233,13 +233,13 @@ def failed(order: dict[str, Any], code: str = "card_declined") -> PaymentFailed:
     return PaymentFailed(**spoken_of(order), code=code)
 
 
-def refunded(order: dict[str, Any], amount: int, total: int) -> PaymentRefunded:
+def refunded(order: dict[str, Any], amount: int, total: int, *, by: str | None = None) -> PaymentRefunded:
     """`amount` was given back, `total` so far."""
     spoken = spoken_of(order)
     whole: Money = spoken["amount"]
     return PaymentRefunded(
         **{**spoken, "amount": Money(amount, whole.currency)},
-        refund_id=new_id(), refunded=Money(total, whole.currency), captured=whole, reason="requested",
+        refund_id=new_id(), refunded=Money(total, whole.currency), captured=whole, reason="requested", requested_by=by,
     )  # fmt: skip
 
 

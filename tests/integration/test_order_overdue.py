@@ -168,13 +168,18 @@ async def test_the_story_says_who_what_and_where_from(shop: Shop) -> None:
         traced = msgspec.structs.replace(news, traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
         await ordering.hear_payments(shop.parts, tx, [traced])
     await shop.post(f"/v1/orders/{order['id']}/ship", SHIPMENT, by=shop.support)
-    placed, confirmed, shipped = (await timeline(shop, order))["items"]
+    await shop.hear(refunded(order, 1, 1, by=shop.support.subject), refunded(order, 1, 2, by="somebody's name"))
+    placed, confirmed, shipped, *back = (await timeline(shop, order))["items"]
     assert (placed["by"], placed["detail"]) == (shop.customer.subject, {"amount": order["total"]})
     assert (confirmed["event_id"], confirmed["trace_id"]) == (news.id, TRACE)
     assert confirmed["detail"] == {"amount": order["total"]}
     assert "by" not in confirmed
     assert (shipped["by"], shipped["detail"]) == (shop.support.subject, SHIPMENT)
+    assert [(entry["event"], entry.get("by")) for entry in back] == [
+        ("refunded", shop.support.subject),
+        ("refunded", None),
+    ]
     assert placed["id"] < confirmed["id"] < shipped["id"]
     # A customer is told what support did, and not which of them.
     assert all("by" not in entry for entry in (await timeline(shop, order, by=shop.customer))["items"])
-    assert (await shop.ask("GET", f"/v1/orders/{order['id']}", by=shop.support)).headers["etag"] == etag(3)
+    assert (await shop.ask("GET", f"/v1/orders/{order['id']}", by=shop.support)).headers["etag"] == etag(5)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from tests.conftest import RoomDatabase
-from tests.integration.payment_fixtures import Till, eventually, new_order, open_till, provider_and_database
+from tests.integration.payment_fixtures import Order, Till, eventually, new_order, open_till, provider_and_database
 from tradewind.services.payment.domain.charge import Repayment
 from tradewind.services.payment.domain.work import RefundWork
 from tradewind.services.payment.providers import Provider, RequestRefused
@@ -93,11 +93,18 @@ async def test_a_key_makes_one_refund(till: Till) -> None:
     assert len((await till.see(order))["refunds"]) == 1
 
 
+async def asked_by(till: Till, order: Order) -> str | None:
+    """Who asked for a refund, as its event tells."""
+    sql = "SELECT convert_from(envelope, 'UTF8')::jsonb -> 'data' ->> 'requested_by' FROM outbox WHERE key = $1 ORDER BY id DESC"
+    return str(found) if (found := await till.database.value(sql, order.payment_id)) else None
+
+
 async def test_an_order_is_refunded_by_its_own_path(till: Till) -> None:
     order = await till.pay()
     answer = await till.post(f"/v1/orders/{order.id}/refunds", {"reason": "broken"}, by=till.finance)
     assert answer.status == 201
     await till.until(order, "refunded")
+    assert await asked_by(till, order) == till.finance.subject
     unknown = await till.post(f"/v1/orders/{OLD_ID}/refunds", {"reason": "broken"}, by=till.finance)
     assert (unknown.status, unknown.json["code"]) == (404, "order-not-found")
 
@@ -194,6 +201,7 @@ async def test_a_refund_refused_for_good_may_be_asked_for_again(room_database: R
                 return [each["status"] for each in (await till.see(order))["refunds"]] == ["failed"]
 
             await eventually(failed)
+            assert await asked_by(till, order) == till.support.subject
             seen = await till.see(order)
             assert (seen["status"], seen["refunds"][0]["code"]) == ("captured", "refund_not_now")
             assert (await till.refund(order)).status == 201
@@ -212,6 +220,7 @@ async def test_the_money_of_a_cancelled_order_goes_back_however_often_that_is_re
             await till.until(order, "refunded")
             assert await till.taken_minor(order) == 0
             assert await till.told(order) == ["captured", "refunded"]
+            assert await asked_by(till, order) is None
             await till.check_books()
 
 

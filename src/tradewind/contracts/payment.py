@@ -72,7 +72,10 @@ class PaymentCancelled(Event, frozen=True, kw_only=True):
 
 
 class PaymentRefunded(Event, frozen=True, kw_only=True):
-    """A refund succeeded at the provider and is in the ledger. `refunded` and `captured` are the payment's totals now."""
+    """A refund succeeded at the provider and is in the ledger. `refunded` and `captured` are the payment's totals now.
+
+    `requested_by` is the id of who asked for it; absent: nobody did, the order was cancelled.
+    """
 
     TYPE = "payment.refunded.v1"
     TOPIC = TOPIC
@@ -85,10 +88,11 @@ class PaymentRefunded(Event, frozen=True, kw_only=True):
     refunded: Money
     captured: Money
     reason: str
+    requested_by: str | None = None
 
 
 class PaymentRefundFailed(Event, frozen=True, kw_only=True):
-    """The provider refused a refund for good; the amount may be refunded again."""
+    """The provider refused a refund for good; the amount may be refunded again. `requested_by` is the id of who asked for it."""
 
     TYPE = "payment.refund_failed.v1"
     TOPIC = TOPIC
@@ -99,6 +103,7 @@ class PaymentRefundFailed(Event, frozen=True, kw_only=True):
     refund_id: str
     amount: Money
     code: str
+    requested_by: str | None = None
 
 
 EVENTS = (

@@ -167,7 +167,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TimelineView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sentence of an order's story: when, what, because of what; `detail` depends on the event.
 
-    `event_id` is the event that brought the news, `trace_id` the trace it happened in, `by` who gave the command.
+    `event_id` is the event that brought the news, `trace_id` the trace it happened in, `by` who gave the command or
+    asked for the refund.
     """
 
     id: int

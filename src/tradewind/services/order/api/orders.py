@@ -102,7 +102,7 @@ async def get_timeline(call: Call[Parts], id: Id, page: PageQuery) -> Timeline:
     """Tell an order's story, from the beginning, and what it waits for next.
 
     `cause` is `customer`, `support`, `deadline`, or the type of the event that brought the news. Support and finance
-    also see `by`, the person who gave a command.
+    also see `by`, the person who gave a command or asked for a refund.
     """
     position = page.after(_Entry)
     order, found = await usecases.list_timeline(

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from tradewind.chassis.ids import is_id
 from tradewind.contracts.money import Money
 from tradewind.contracts.payment import (
     PaymentAuthorized,
@@ -95,12 +96,14 @@ def heard(event: PaymentEvent) -> Signal:
                 {"amount": event.amount, "refund_reason": event.reason, "refund_id": event.refund_id},
                 status="refunded" if fully else "partially_refunded",
                 refunded=event.refunded,
+                by=event.requested_by,
             )
         case PaymentRefundFailed():
             return _news(
                 event,
                 "refund_failed",
                 {"amount": event.amount, "code": event.code, "refund_id": event.refund_id},
+                by=event.requested_by,
             )
 
 
@@ -126,10 +129,15 @@ def overdue() -> Signal:
     return Signal(name="overdue", cause="deadline")
 
 
-def _news(event: PaymentEvent, name: News, detail: dict[str, Any] | None = None, **said: Any) -> Signal:
+def _news(
+    event: PaymentEvent, name: News, detail: dict[str, Any] | None = None, *, by: str | None = None, **said: Any
+) -> Signal:
+    # Nobody's word about who asked may stop the word about the money.
+    person = by if by is not None and is_id(by) else None
     return Signal(
         name=name,
         cause=event.TYPE,
         detail=detail or {},
+        by=person,
         news=PaymentNews(payment_id=event.payment_id, amount=event.amount, **said),
     )

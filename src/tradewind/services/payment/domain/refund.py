@@ -18,6 +18,7 @@ from tradewind.services.payment.domain.settlement import Change, Discrepancy, gi
 
 MAX_REFUSED_PAUSE_S = 60.0
 ORDER_CANCELLED = "order cancelled"
+BY_ITSELF = "payment-service"
 
 
 class RefundStatus(StrEnum):
@@ -29,7 +30,7 @@ class RefundStatus(StrEnum):
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):
-    """Money on its way back. `by_itself`: nobody asked, the order was cancelled, so it is not given up.
+    """Money on its way back. `requested_by` is a user's id. `by_itself`: nobody asked, the order was cancelled, so it is not given up.
 
     `round` counts the provider's refusals of such a one: each round has an idempotency key of its own, because a provider
     repeats a refusal to whoever repeats the key. After an unknown outcome the key stays.
@@ -39,6 +40,7 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     payment_id: str
     amount_minor: int
     reason: str
+    requested_by: str = BY_ITSELF
     by_itself: bool = False
     status: RefundStatus = RefundStatus.PENDING
     code: str | None = None
@@ -46,6 +48,11 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     round: int = 0
     looks: int = 0
     due_in_s: float | None = None
+
+    @property
+    def asked_by(self) -> str | None:
+        """The id of who asked for it; None: nobody did."""
+        return None if self.by_itself else self.requested_by
 
     @property
     def key(self) -> str:
@@ -118,6 +125,7 @@ def _repaid(payment: Payment, refund: Refund, repayment: Repayment) -> RefundCha
         refunded=payment.money(repaid.refunded_minor),
         captured=payment.money(repaid.captured_minor),
         reason=refund.reason,
+        requested_by=refund.asked_by,
     )
     return RefundChange(
         payment=repaid,
@@ -139,6 +147,7 @@ def _refused(payment: Payment, refund: Refund, code: str) -> RefundChange:
         refund_id=refund.id,
         amount=payment.money(refund.amount_minor),
         code=code,
+        requested_by=refund.asked_by,
     )
     failed = replace(refund, status=RefundStatus.FAILED, code=code, due_in_s=None)
     return RefundChange(payment=left, refund=failed, event=event, refund_minor=refund_minor)

@@ -36,13 +36,12 @@ _SAVE = """
 
 
 class NewRefund(msgspec.Struct, frozen=True, kw_only=True):
-    """A refund to begin, of `provider`'s charge `charge_id`. `requested_by` is a user's id, or the name of this service."""
+    """A refund to begin, of `provider`'s charge `charge_id`."""
 
     refund: Refund
     amount: Money
     charge_id: str
     provider: str
-    requested_by: str
     traceparent: str | None
 
 
@@ -63,7 +62,7 @@ async def insert(tx: Tx, new: Sequence[NewRefund], *, holder: str, lease_s: floa
         [each.refund.amount_minor for each in new],
         [each.refund.reason for each in new],
         [each.refund.by_itself for each in new],
-        [each.requested_by for each in new],
+        [each.refund.requested_by for each in new],
         [each.traceparent for each in new],
         holder,
         lease_s,

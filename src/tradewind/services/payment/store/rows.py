@@ -20,7 +20,7 @@ ATTEMPT = """
     coalesce(extract(epoch FROM now() - a.settled_at), 0)::float8 AS settled_age_s, a.traceparent
 """
 REFUND = """
-    r.id::text AS refund_id, r.payment_id::text AS refund_of, r.amount_minor AS refund_minor, r.reason, r.by_itself,
+    r.id::text AS refund_id, r.payment_id::text AS refund_of, r.amount_minor AS refund_minor, r.reason, r.requested_by, r.by_itself,
     r.status AS refund_status, r.code AS refund_code, r.provider_id, r.round, r.looks, r.traceparent
 """
 
@@ -68,6 +68,7 @@ def refund(row: Record) -> Refund:
         payment_id=row["refund_of"],
         amount_minor=row["refund_minor"],
         reason=row["reason"],
+        requested_by=row["requested_by"],
         by_itself=row["by_itself"],
         status=RefundStatus(row["refund_status"]),
         code=row["refund_code"],

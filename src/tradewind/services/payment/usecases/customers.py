@@ -60,7 +60,9 @@ async def refund_payment(
         Conflict: `refund-exceeds-captured`; refunds under way count.
     """
     payment, amount_minor = reserve_refund(await _lock(tx, payment_id), amount)
-    refund = Refund(id=new_id(), payment_id=payment_id, amount_minor=amount_minor, reason=reason)
+    refund = Refund(
+        id=new_id(), payment_id=payment_id, amount_minor=amount_minor, reason=reason, requested_by=caller.subject
+    )
     await changes.save(tx, [Change(payment=payment)], holder=parts.instance)
     charge_id, provider = await changes.captured_by(tx, payment_id)
     new = NewRefund(
@@ -68,7 +70,6 @@ async def refund_payment(
         amount=payment.money(amount_minor),
         charge_id=charge_id,
         provider=provider,
-        requested_by=caller.subject,
         traceparent=trace.current_traceparent(),
     )
     await begin_refunds(parts, tx, [new])

@@ -20,7 +20,6 @@ from tradewind.services.payment.parts import Parts
 from tradewind.services.payment.store import changes, refunds
 from tradewind.services.payment.store.refunds import NewRefund
 
-BY_ITSELF = "payment-service"
 _log = get_logger(__name__)
 
 
@@ -157,6 +156,5 @@ def _following(made: Made) -> NewRefund:
         amount=change.payment.money(change.refund_minor),
         charge_id=charge_id,
         provider=provider,
-        requested_by=BY_ITSELF,
         traceparent=traceparent,
     )
