@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 PY    ?= python3
 
-.PHONY: setup up down test check fix bench mutate docs publish-contracts lock
+.PHONY: help setup up down test check fix bench chaos mutate docs publish-contracts lock
 
 setup: $(VENV)/.installed ## build .venv with tradewind and the test tools
 
@@ -12,10 +12,13 @@ $(VENV)/.installed: requirements.lock requirements-dev.lock pyproject.toml
 	@PYTHON="$(PY)" sh scripts/setup.sh $(VENV)
 	@touch $@
 
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-20s%s\n", $$1, $$2 }'
+
 up: setup ## start everything on this machine
 	@$(BIN)/tradewind up
 
-down: setup
+down: setup ## stop it; the data stays
 	@$(BIN)/tradewind down
 
 check: setup ## lint, types, walls, unit tests: under two minutes
@@ -29,11 +32,11 @@ test: setup ## everything, on the real engines
 	$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/integration
 	$(BIN)/pytest -q tests/e2e
 
-fix: setup ## format and mend what can be mended
+fix: setup ## format, and mend what lint can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## the figures, printed
+bench: setup ## the figures, printed: about half an hour
 	$(BIN)/tradewind bench
 
 chaos: setup ## ten seeds of faults under traffic, each proved clean
@@ -48,6 +51,6 @@ docs: setup ## write docs/reference from the code
 publish-contracts: setup ## publish what is new in the events; refuses what would break a reader
 	$(BIN)/python -m tradewind.published
 
-lock: setup ## lock versions and hashes anew
+lock: setup ## lock the versions and hashes of all dependencies anew
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
