@@ -176,7 +176,8 @@ async def test_a_refund_stays_pending_and_then_ends_also_over_kill_9(
         (balance,) = (await sandbox.call("GET", "/v1/balance")).body["items"]
         assert (balance["refunds"], balance["refunded_minor"]) == (int(then == "succeeded"), refunded)
         assert (await refund(sandbox, charge, 1999 - refunded, "r3")).status == 201
-        assert receiver.types()[:3] == ["charge.succeeded", "refund.pending", f"refund.{then}"]
+        # The kill may have come before the receiver's word that it had the first ones: then they come again, later.
+        await until(lambda: {"charge.succeeded", "refund.pending", f"refund.{then}"} <= set(receiver.types()))
 
 
 async def test_webhooks_go_wrong(receiver: Receiver, tmp_path: Path) -> None:

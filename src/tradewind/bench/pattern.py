@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from tradewind.traffic.operator import OPERATOR_ID
+
 _MARK = re.compile(
     r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"|(?P<moment>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00|\+00))"
@@ -129,6 +131,8 @@ def _value(kind: str, text: str, span: int) -> Value:
 
 def _uuid(text: str) -> Value:
     """Another id of that time and kind. The first 28 characters tell ids of a story apart, the last 8 the stories."""
+    if text == OPERATOR_ID:
+        return lambda _: text  # the same one in every story
     rest = text[13:28]
     if text[14] != _VERSION_7:
         return lambda copy: f"{text[:28]}{copy.number:08x}"
