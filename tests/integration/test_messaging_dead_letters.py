@@ -24,6 +24,9 @@ from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.postgres import Tx
 from tradewind.chassis.transport import Message
 
+MANY = 600
+"""Letters behind one another: more than are handled again in one go."""
+
 
 class Placed2(Event, frozen=True, kw_only=True):
     """What `Placed` became when its `n` got another meaning."""
@@ -101,6 +104,33 @@ async def test_dropping_the_first_lets_the_others_go_on_and_keeps_who_and_why(ro
     await room.database.execute("UPDATE dead_letter SET changed_at = now() - interval '400 days'")
     assert await forget_replayed(room.database) == 1
     assert [letter.state for letter in await room.letters.list(state=None)] == ["dropped", "dead", "behind"]
+
+
+async def test_other_keys_have_their_turn_while_many_letters_are_handled_again(room: Room) -> None:
+    handlers, _ = failing_on(("bad", 0))
+    async with running(room.consumer(handlers).run()):
+        await room.transport.publish([message("bad", n) for n in range(MANY)])
+        first, *_ = await letters_of(room, count=1)
+        await until(lambda: waiting(room, first.id, MANY - 1))
+        await room.letters.drop(first.id)
+        await until(lambda: handled_again(room))
+        await room.transport.publish([message("good", 0)])
+        await until(lambda: took_effect(room, "good"))
+        assert await room.letters.behind(first.id) > 0
+        await room.done(MANY)
+    assert await room.effects() == {"bad": list(range(1, MANY)), "good": [0]}
+
+
+async def waiting(room: Room, id_: int, count: int) -> bool:
+    return await room.letters.behind(id_) == count
+
+
+async def handled_again(room: Room) -> bool:
+    return bool(await room.letters.list(state="replayed", limit=1))
+
+
+async def took_effect(room: Room, key: str) -> bool:
+    return key in await room.effects()
 
 
 async def test_another_instance_holds_back_what_one_has_buried(room: Room) -> None:

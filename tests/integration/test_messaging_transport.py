@@ -121,6 +121,18 @@ async def test_positions_heads_lag_and_groups(bus: Bus) -> None:
     await subscription.close()
 
 
+async def test_whoever_does_not_want_to_wait_gets_what_is_there(bus: Bus) -> None:
+    transport, name = await bus.transport(), topic()
+    subscription = await transport.subscribe("g", [name])
+    await transport.publish([message("k", 0, topic=name)])
+
+    async def came() -> bool:
+        return bool((await subscription.fetch(10, 0.0)).messages)
+
+    await until(came, what="the message")
+    await subscription.close()
+
+
 async def test_an_empty_fetch_takes_as_long_as_it_may(bus: Bus) -> None:
     subscription = await (await bus.transport()).subscribe("g", [topic()])
     await subscription.fetch(10, 0.0)

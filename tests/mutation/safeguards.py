@@ -120,6 +120,14 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         f"{_I}/test_messaging_dead_letters.py",
     ),
     _one(
+        "replay-takes-turns",
+        "other keys keep flowing while thousands of letters are handled again",
+        "chassis/consumer/loop.py",
+        "while time.monotonic() < until_s:",
+        "while True:",
+        f"{_I}/test_messaging_dead_letters.py",
+    ),
+    _one(
         "failures-counted-beyond-a-kill",
         "tries are bounded, however often the consumer is killed between them",
         "chassis/consumer/loop.py",

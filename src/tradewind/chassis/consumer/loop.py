@@ -41,6 +41,9 @@ LINGER_S = 0.004
 # Positions only save work: what was not committed comes again, and the inbox knows it.
 COMMIT_EVERY_S = 0.25
 LOOK_EVERY_S = 1.0
+REPLAY_S = 0.2
+"""How long letters are handled again before other keys have their turn: thousands may wait behind one."""
+
 MEASURE_EVERY_S = 5.0
 FIRST_BACK_OFF_S = 0.05
 MAX_BACK_OFF_S = 2.0
@@ -86,6 +89,7 @@ class Consumer(Generic[P]):
         self._chunks: deque[list[Delivered]] = deque()
         self._subscription: Subscription | None = None
         self._due_s: dict[str, float] = {}
+        self._replaying = False
 
     async def run(self) -> None:
         """Consume until cancelled; then the partitions are handed over at once. No failure of anything ends it."""
@@ -118,14 +122,16 @@ class Consumer(Generic[P]):
         await self._work_off()
         if self._is_due("commit", COMMIT_EVERY_S):
             await self._commit(self._subscription)
-        if self._is_due("replay", LOOK_EVERY_S):
-            await self._replay()
+        if self._is_due("replay", LOOK_EVERY_S) or self._replaying:
+            self._replaying = await self._replay()
         if self._is_due("measure", MEASURE_EVERY_S):
             self._measures.lag = await self._subscription.lag()
             self._measures.dead_letters(await self._letters.standing())
 
     async def _fetch(self, subscription: Subscription) -> Batch:
         timeout_s = COMMIT_EVERY_S if self._progress.moved() else FETCH_TIMEOUT_S
+        if self._replaying:
+            timeout_s = 0.0
         due_s = self._parking.next_due_s()
         if due_s is not None:
             timeout_s = max(0.0, min(timeout_s, due_s - time.monotonic()))
@@ -259,15 +265,19 @@ class Consumer(Generic[P]):
         self._measures.dead.inc()
         telling.buried(self._group, parked)
 
-    async def _replay(self) -> None:
-        """Handle the dead letters that an operator wants handled again, and what waited behind them."""
-        while True:
+    async def _replay(self) -> bool:
+        """Handle the dead letters that an operator wants handled again, and what waited behind them.
+
+        Returns whether there may be more: after `REPLAY_S` it leaves off.
+        """
+        until_s = time.monotonic() + REPLAY_S
+        while time.monotonic() < until_s:
             letter = None
             try:
                 async with self._database.transaction() as tx:
                     letter = await graveyard.next_due(tx, self._group)
                     if letter is None:
-                        return
+                        return False
                     async with asyncio.timeout(APPLY_TIMEOUT_S):
                         await self._handlers.apply(self._parts, tx, [self._decode(letter.message)])
                     await graveyard.settle(tx, letter.id)
@@ -282,6 +292,7 @@ class Consumer(Generic[P]):
                     self._database, letter, exc, at=self._clock.now(), policy=self._retries
                 )
                 telling.replay_failed(self._group, letter, exc, dead=dead)
+        return True
 
     async def _commit(self, subscription: Subscription) -> None:
         moved = self._progress.moved()

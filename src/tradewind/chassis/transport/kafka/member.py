@@ -146,6 +146,7 @@ class Member:
         """See `Subscription.fetch`."""
         self._set_aside(set(skip))
         deadline_s = time.monotonic() + timeout_s
+        polled = False
         while True:
             messages = self._held.take(max_messages, skip)
             lost, self._state.lost = self._state.lost, set()
@@ -155,10 +156,12 @@ class Member:
                 self._look_again()
             if self._state.away:
                 raise client.away(self._address, self._state.away)
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0.0 or self._state.draining or self._stopping.is_set():
+            left_s = max(0.0, deadline_s - time.monotonic())
+            # Whoever does not want to wait gets what is there all the same.
+            if (polled and not left_s) or self._state.draining or self._stopping.is_set():
                 return Batch([], set())
             self._poll(min(left_s, _SLICE_S))
+            polled = True
 
     def do_commit(self, positions: Positions) -> None:
         """See `Subscription.commit`. As the member we are: a zombie is refused by the broker.
