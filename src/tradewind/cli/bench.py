@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "kafka", "outboxes", "audit")
+PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "kafka", "outboxes", "books", "audit")
 ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway"})
 """Parts that share one; it is started for any of them."""
 
@@ -34,7 +34,7 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import audit, gateway, messaging, orders, outboxes, startup, trouble
+    from tradewind.bench import audit, books, gateway, messaging, orders, outboxes, startup, trouble
     from tradewind.bench.figures import Figure, figure_line
     from tradewind.bench.platform import Platform
     from tradewind.chassis import logs
@@ -71,6 +71,9 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
     if "outboxes" in wanted:
         click.echo("\nways to read an outbox")
         figures += asyncio.run(outboxes.measure(click.echo))
+    if "books" in wanted:
+        click.echo("\nways to keep a ledger and an inbox")
+        figures += asyncio.run(books.measure(click.echo))
     if "audit" in wanted:
         click.echo(f"\naudit, on {audited:,} orders")
         with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:

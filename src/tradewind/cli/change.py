@@ -34,7 +34,7 @@ def scale(target: str) -> None:
     if not separator or not count.isdigit():
         raise click.UsageError(f"{target!r} is not of the form NAME=N, for example order=2")
     _follow(State.of(os.environ), verb="scale", name=name, count=int(count))
-    click.echo(f"{name} runs {count} times")
+    click.echo(f"{name}={count} runs")
 
 
 def _follow(state: State, **request: Any) -> None:
