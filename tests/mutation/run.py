@@ -19,6 +19,7 @@ from tests.mutation.safeguards import SAFEGUARDS, Safeguard
 ROOT = Path(__file__).parents[2]
 COPIED = ("src", "tests", "docs", "pyproject.toml", "docker-compose.yml", "k8s", "infrastructure")
 RUN_TIMEOUT_S = 600
+WHOLE_TIMEOUT_S = 1_800
 RED, GREEN = 1, 0
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -47,20 +48,20 @@ def copied_source() -> Iterator[Path]:
         yield root
 
 
-def run_tests(root: Path, tests: Sequence[str], *, stop_at_first: bool) -> tuple[int, str]:
+def run_tests(root: Path, tests: Sequence[str], *options: str, timeout_s: float) -> tuple[int, str]:
     """The exit code and the output of pytest over the copy below `root`, whose `src` goes before the installed one."""
-    argv = [sys.executable, "-m", "pytest", "-q", "--no-header", *(["-x"] if stop_at_first else []), *tests]
+    argv = [sys.executable, "-m", "pytest", "-q", "--no-header", *options, *tests]
     environment = {**os.environ, "PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(  # a session of its own, so that a run that hangs is ended with all it started
         argv, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            output, _ = process.communicate(timeout=RUN_TIMEOUT_S)
+            output, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             output, _ = process.communicate()
-            return RED, f"{output}\nFAILED (the run hung for {RUN_TIMEOUT_S} s)"
+            return RED, f"{output}\nFAILED (the run hung for {timeout_s:.0f} s)"
     return process.returncode, output
 
 
@@ -70,7 +71,7 @@ def without(safeguard: Safeguard) -> Verdict:
     with copied_source() as root:
         for edit in safeguard.edits:
             edit.apply(root)
-        code, output = run_tests(root, safeguard.tests, stop_at_first=True)
+        code, output = run_tests(root, safeguard.tests, "-x", timeout_s=RUN_TIMEOUT_S)
     took_s = time.monotonic() - started_s
     red = tuple(dict.fromkeys(match[1] for match in _FAILED.finditer(output)))
     trouble = "" if code in (RED, GREEN) else f"pytest ended with {code}: {output.strip().splitlines()[-1:]}"
@@ -81,7 +82,7 @@ def with_all(safeguards: Iterable[Safeguard]) -> str:
     """Run the tests of all `safeguards` on an unchanged copy; returns what is wrong, empty when they are green."""
     tests = sorted({test for safeguard in safeguards for test in safeguard.tests})
     with copied_source() as root:
-        code, output = run_tests(root, tests, stop_at_first=False)
+        code, output = run_tests(root, tests, "-n", "2", "--dist", "loadfile", timeout_s=WHOLE_TIMEOUT_S)
     return "" if code == GREEN else output[-4_000:]
 
 
