@@ -66,6 +66,11 @@ def test_envoy_refuses_unknown_fields() -> None:
     assert "--reject-unknown-dynamic-fields" in envoy_command("envoy", "x.json", concurrency=1)
 
 
+def test_envoy_complains_of_spans_it_cannot_send_only_where_somebody_waits_for_them() -> None:
+    assert "jwt:error,tracing:off" in envoy_command("envoy", "x.json", concurrency=1, exports_spans=False)
+    assert "jwt:error" in envoy_command("envoy", "x.json", concurrency=1, exports_spans=True)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0s"), (1, "1s"), (0.025, "0.025s"), (10.5, "10.5s"), (100.0, "100s")]
 )

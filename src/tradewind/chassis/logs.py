@@ -126,6 +126,11 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(threshold)
 
 
+def writes(level: str) -> bool:
+    """Whether lines of `level` are written now: to ask before many of them are made."""
+    return _THRESHOLDS[level] >= _output.threshold
+
+
 class _Sink:
     """The end of the processor chain: structlog calls the method named like the level with the finished line."""
 

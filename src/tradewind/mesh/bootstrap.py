@@ -98,8 +98,11 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
     }
 
 
-def envoy_command(envoy: str, config_path: str, *, concurrency: int) -> list[str]:
-    """How Envoy is started. Unknown fields are refused: they would otherwise empty a cluster without a word."""
+def envoy_command(envoy: str, config_path: str, *, concurrency: int, exports_spans: bool = True) -> list[str]:
+    """How Envoy is started. Unknown fields are refused: they would otherwise empty a cluster without a word.
+
+    `exports_spans`: there is an OTLP endpoint. Without one Envoy's spans go nowhere on purpose, and it need not complain.
+    """
     return [
         envoy,
         "--config-path", config_path,
@@ -109,7 +112,7 @@ def envoy_command(envoy: str, config_path: str, *, concurrency: int) -> list[str
         "--drain-time-s", "5",
         "--log-level", "warning",
         # Every start begins with a few seconds without keys, and the gateway says so itself.
-        "--component-log-level", "jwt:error",
+        "--component-log-level", "jwt:error" if exports_spans else "jwt:error,tracing:off",
         "--file-flush-interval-msec", "1000",
     ]  # fmt: skip
 

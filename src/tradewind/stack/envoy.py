@@ -91,7 +91,12 @@ class HotEnvoy:
             raise StackError(str(error)) from error
         path = self._folder / "bootstrap.json"
         write_json(path, bootstrap)
-        command = envoy_command(self._binary, str(path), concurrency=self._settings.envoy_workers)
+        command = envoy_command(
+            self._binary,
+            str(path),
+            concurrency=self._settings.envoy_workers,
+            exports_spans=bool(self._settings.otlp_endpoint),
+        )
         return (
             *(word for word in command if word != "--disable-hot-restart"),
             *("--base-id", str(base_id(self._folder.parent)), "--restart-epoch", str(epoch)),

@@ -208,6 +208,7 @@ class Consumer(Generic[P]):
         self._measures.handled(Counter(event.type for event in events), len(messages))
         if events:
             self._measures.age(self._clock.now(), min(event.time for event in events))
+        telling.handled(self._group, messages, {event.id for event in events})
         _log.debug(
             "batch handled",
             group=self._group,

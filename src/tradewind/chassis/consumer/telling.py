@@ -1,10 +1,10 @@
-"""What a consumer's log says of events that fail, each line in the trace of its event: `tradewind logs --trace ID` has it."""
+"""What a consumer's log says of single events, each line in the trace of its event: `tradewind logs --trace ID` has it."""
 
 from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from tradewind.chassis import logs, trace
@@ -15,6 +15,16 @@ from tradewind.chassis.transport import Delivered
 FRAMES = 6
 _ROOT = re.compile(r"^.*/(?:src|site-packages)/")
 _log = logs.get_logger("consumer")
+
+
+def handled(group: str, messages: Collection[Delivered], took_effect: Container[str]) -> None:
+    """A batch was handled: on `debug`, a line for each event in it that took effect, so that one request can be followed."""
+    if not logs.writes("debug"):
+        return
+    for message in messages:
+        if message.id in took_effect:
+            with _in_trace(message.headers):
+                _log.debug("event handled", **_of(group, message))
 
 
 def failed(group: str, parked: Parked) -> None:

@@ -150,6 +150,8 @@ class _Endpoint(Generic[P]):
         ):
             response = await self._respond(request, request_id)
             timing.status = response.status_code
+            if logs.writes("debug"):
+                _log.debug("answered", route=self._span_name, status=response.status_code)
             if span.recording:
                 span.set("http.request.method", self._operation.method)
                 span.set("http.route", self._operation.path)

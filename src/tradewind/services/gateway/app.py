@@ -116,7 +116,12 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
 async def _managed_envoy(settings: GatewaySettings, parts: Parts) -> AsyncIterator[None]:
     bootstrap = StateFile(Path(settings.state_dir) / "envoy.json")
     bootstrap.write(msgspec.json.encode(bootstrap_config(settings.bootstrap)))
-    command = envoy_command(find_envoy(settings.envoy_binary), str(bootstrap.path), concurrency=settings.envoy_workers)
+    command = envoy_command(
+        find_envoy(settings.envoy_binary),
+        str(bootstrap.path),
+        concurrency=settings.envoy_workers,
+        exports_spans=bool(settings.otlp_endpoint),
+    )
     async with EnvoyProcess(command, parts.xds.note_refusal).running():
         yield
         await _drain(parts.envoy, settings.drain_s)
