@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import signal
 from collections.abc import Callable
@@ -331,6 +332,20 @@ async def test_an_envelope_that_lies_is_a_dead_letter_that_says_how(room: Room) 
     await consumer._fail(delivered(strange), error)
     await consumer._retry_parked()
     assert (await room.letters.list())[-1].key == "nul in the key\N{REPLACEMENT CHARACTER}"
+
+
+async def test_a_key_that_no_index_has_room_for_stops_nobody(room: Room) -> None:
+    long = random.Random(1).randbytes(9_000).hex()
+    lie = Message(topic="parcel", key=long, id=new_id(), type=Placed.TYPE, value=b"{")
+    async with running(room.consumer(writing()).run()):
+        await room.transport.publish([lie, message(long, 1), message("good", 0)])
+        dead, behind = await letters_of(room, count=2)
+        await room.done(1)
+        assert dead.key == behind.key
+        assert dead.key.startswith(long[:40])
+        assert len(dead.key) <= 256
+        assert (dead.state, behind.state) == ("dead", "behind")
+        await room.caught_up()
 
 
 async def test_metrics_say_what_waits_and_what_was_passed_over(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

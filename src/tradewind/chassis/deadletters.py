@@ -8,6 +8,7 @@ own process, and then what waits behind it. Dropping it lets those go on as well
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -16,7 +17,7 @@ import msgspec
 
 from tradewind.chassis.errors import Conflict, NotFound
 from tradewind.chassis.masking import scrub
-from tradewind.chassis.postgres import Record, Statements
+from tradewind.chassis.postgres import Record, Statements, storable
 from tradewind.chassis.transport import Delivered
 
 State: TypeAlias = Literal["dead", "behind", "replay", "replayed", "dropped"]
@@ -27,6 +28,8 @@ OPEN: tuple[State, ...] = ("dead", "behind", "replay")
 
 MAX_DETAIL_CHARS = 1_000
 MAX_REASON_CHARS = 1_000
+MAX_KEY_CHARS = 256
+KEY_PREVIEW_CHARS = 40
 KEEP_REPLAYED_S = 30 * 86_400.0
 CLEANUP_BATCH = 1_000
 
@@ -194,6 +197,14 @@ def describe(error: BaseException) -> str:
     """The first line of an error's text, without credentials. PostgreSQL's further lines quote rows: they stay out."""
     lines = str(error).replace("\x00", "").splitlines()
     return scrub(lines[0], MAX_DETAIL_CHARS) if lines else ""
+
+
+def key_as_kept(key: str) -> str:
+    """A key as letters have it. Nobody of ours has a long one; one that no index has room for must not stop a consumer."""
+    if len(key) > MAX_KEY_CHARS:
+        digest = hashlib.sha256(key.encode(errors="backslashreplace")).hexdigest()
+        key = f"{key[:KEY_PREVIEW_CHARS]}...(sha256:{digest})"
+    return storable(key)
 
 
 def letter_of(row: Record) -> DeadLetter:

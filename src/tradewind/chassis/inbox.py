@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tradewind.chassis.postgres import Statements, Tx, storable
+from tradewind.chassis.deadletters import key_as_kept
+from tradewind.chassis.postgres import Statements, Tx
 from tradewind.chassis.transport import RETENTION_S, Delivered
 
 KEEP_S = 2 * RETENTION_S
@@ -57,7 +58,7 @@ class Inbox:
     async def claim(self, tx: Tx, messages: Sequence[Delivered]) -> Claimed:
         """Mark events as taken by `tx`. Waits for another who is just at one of them."""
         ids = [message.id for message in messages]
-        columns = (ids, [message.topic for message in messages], [storable(message.key) for message in messages])
+        columns = (ids, [message.topic for message in messages], [key_as_kept(message.key) for message in messages])
         rows = await tx.rows(_CLAIM, self._group, *columns)
         new = {str(event_id) for event_id, _ in rows}
         held = {str(event_id) for event_id, is_held in rows if is_held}

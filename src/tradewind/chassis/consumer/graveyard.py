@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from tradewind.chassis.consumer.verdict import RetryPolicy, Verdict, judge
-from tradewind.chassis.deadletters import COLUMNS, NO_EARLIER, DeadLetter, describe, letter_of
+from tradewind.chassis.deadletters import COLUMNS, NO_EARLIER, DeadLetter, describe, key_as_kept, letter_of
 from tradewind.chassis.postgres import Statements, Tx, storable
 from tradewind.chassis.transport import Delivered
 
@@ -101,7 +101,7 @@ def _columns(message: Delivered) -> tuple[object, ...]:
         message.topic,
         message.partition,
         message.offset,
-        storable(message.key),
+        key_as_kept(message.key),
         storable(message.type),
         message.value,
         msgspec.json.encode(message.headers).decode(),
