@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -116,6 +117,26 @@ def test_addresses_that_are_missing_are_named(lab: Lab, tmp_path: Path) -> None:
     done = run(tmp_path, {room: url for room, url in lab.urls.items() if room not in {"order", BUS}})
     assert done.returncode == 1
     assert "ORDER_DATABASE_URL, BUS_URL" in done.stderr
+
+
+async def test_after_a_change_of_the_bus_it_is_told_since_when(lab: Lab, tmp_path: Path) -> None:
+    async with lab.copies(BUS) as urls:
+        await lab.spoil(urls[BUS], "DELETE FROM log", "UPDATE partition SET head = 0", "DELETE FROM consumer_offset")
+        done = run(tmp_path, {**lab.urls, **urls})
+        assert done.returncode == 1
+        assert "never reached the bus" in done.stdout
+        since = datetime.now(UTC).isoformat()
+        assert run(tmp_path, {**lab.urls, **urls}, "--bus-since", since).returncode == 0
+        assert run(tmp_path, {**lab.urls, **urls}, TRADEWIND_BUS_SINCE=since).returncode == 0
+        long_ago = run(tmp_path, {**lab.urls, **urls}, "--bus-since", "2020-01-01T00:00:00Z")
+        assert long_ago.returncode == 1
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-03-01", "2026-03-01T12:00:00"])
+def test_a_wrong_time_is_wrong_usage(tmp_path: Path, since: str) -> None:
+    done = run(tmp_path, {}, "--bus-since", since)
+    assert done.returncode == 2
+    assert "is no time with an offset" in done.stderr
 
 
 @pytest.mark.parametrize("wait", ["soon", "-1s", "5h"])

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from tradewind.cli.output import FORMAT, json_line, seconds_of
 
@@ -33,8 +35,15 @@ _FIXES = {
 @click.option(
     "--wait", "wait", default="30s", show_default=True, help="How long to wait for the streams: 500ms, 30s, 2m."
 )
+@click.option(
+    "--bus-since",
+    envvar="TRADEWIND_BUS_SINCE",
+    metavar="TIME",
+    help="When the bus was changed for another, such as 2026-03-01T12:00:00Z: what was told before need not be on it."
+    "  [default: TRADEWIND_BUS_SINCE or none]",
+)
 @FORMAT
-def audit(wait: str, format_: str) -> None:
+def audit(wait: str, bus_since: str | None, format_: str) -> None:
     """Check every invariant across all databases, and name each violation.
 
     First waits until the streams have passed the positions read at the start, so it may run beside traffic; what is
@@ -49,9 +58,9 @@ def audit(wait: str, format_: str) -> None:
     from tradewind.cli.platform_access import audit_sources
     from tradewind.stack.errors import StackError
 
-    wait_s = seconds_of(wait, "--wait")
+    wait_s, bus_age_s = seconds_of(wait, "--wait"), _age_s(bus_since)
     try:
-        report = asyncio.run(_audited(audit_sources(), wait_s))
+        report = asyncio.run(_audited(audit_sources(), wait_s, bus_age_s))
     except Problem as problem:
         raise StackError(problem.detail, _FIXES.get(problem.code, "what says its server's log?")) from problem
     if format_ == "json":
@@ -68,13 +77,32 @@ def exit_code(report: Report) -> int:
     return 0 if report.settled else EXIT_NOT_SETTLED
 
 
-async def _audited(sources: Sources, wait_s: float) -> Report:
+def _age_s(since: str | None) -> float | None:
+    """How long ago that was, in seconds."""
+    if not since:
+        return None
+    try:
+        moment = datetime.fromisoformat(since)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise click.BadParameter(
+            f"{since!r} is no time with an offset; 2026-03-01T12:00:00Z is", param_hint="--bus-since"
+        )
+    return (datetime.now(UTC) - moment).total_seconds()
+
+
+async def _audited(sources: Sources, wait_s: float, bus_age_s: float | None) -> Report:
+    from tradewind.audit.run import NO_LONGER
     from tradewind.audit.run import audit as run_audit
 
+    limits = NO_LONGER
+    if bus_age_s is not None:
+        limits = msgspec.structs.replace(limits, retention_s=max(0.0, min(limits.retention_s, bus_age_s)))
     doing = ["connecting"]
     telling = asyncio.create_task(_tell(doing))
     try:
-        return await run_audit(sources, wait_s=wait_s, say=doing.append)
+        return await run_audit(sources, wait_s=wait_s, limits=limits, say=doing.append)
     finally:
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
