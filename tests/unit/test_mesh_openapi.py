@@ -139,3 +139,13 @@ def test_a_key_set_is_served_only_if_it_is_one_and_public() -> None:
 )
 def test_anything_else_is_no_key_set(wrong: object) -> None:
     assert usable_key_set(wrong) is None
+
+
+def test_the_document_is_the_same_whoever_came_first() -> None:
+    documents = {
+        "user-service": document(("get", "/v1/users", "Text"), tag="Users"),
+        "order-service": document(("post", "/v1/orders", "Text"), tag="Orders"),
+    }
+    one, other = merge_openapi(documents, version="1"), merge_openapi(dict(reversed(documents.items())), version="1")
+    assert one == other
+    assert [tag["name"] for tag in one["tags"]] == ["Orders", "Users"]

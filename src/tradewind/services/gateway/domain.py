@@ -61,6 +61,8 @@ def merge_openapi(documents: Mapping[str, Json], *, version: str) -> Json:
                     operation["operationId"] = f"{prefix[0].lower()}{prefix[1:]}_{operation_id}"
                 taken_ids.add(operation.get("operationId", ""))
                 merged["paths"].setdefault(spelling, {}).setdefault(method, operation)
+    # By name, not by who came first: the document is the same after each start.
+    merged["tags"].sort(key=lambda tag: str(tag["name"]))
     merged["paths"] = dict(sorted(merged["paths"].items()))
     merged["components"] = _reachable(merged["components"], merged["paths"])
     return merged
