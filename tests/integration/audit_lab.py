@@ -99,6 +99,8 @@ class Misquoting:
 class Listed:
     """A provider with this list of charges."""
 
+    name = "sandbox"
+
     def __init__(self, *charges: Charge) -> None:
         self._charges = charges
 

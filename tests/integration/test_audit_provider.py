@@ -160,3 +160,13 @@ async def test_a_provider_that_cannot_be_asked_is_said_and_not_passed_over(lab: 
     assert (report.clean, report.complete) == (True, False)
     assert len(report.not_seen) == 1
     assert "psp-sandbox" in report.not_seen[0]
+
+
+async def test_of_charges_at_another_provider_it_says_that_it_did_not_look(lab: Lab) -> None:
+    """Whose list is read is a setting of the audit's: that it names another provider takes no customer's money."""
+    listed = Listed()
+    listed.name = "stripe"
+    report = await lab.audit(provider=listed)
+    assert (report.violations, report.complete) == ([], False)
+    [sentence] = report.not_seen
+    assert "charges at sandbox: the list that was read is that of stripe" in sentence

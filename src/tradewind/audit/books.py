@@ -35,8 +35,9 @@ T = TypeVar("T")
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The provider's charges. `since`, by the clock of payment-service's database: what was settled before is in it."""
+    """A provider's charges. `since`, by the clock of payment-service's database: what was settled before is in it."""
 
+    provider: str
     charges: Sequence[Charge]
     since: datetime
 

@@ -30,6 +30,8 @@ class _Page(msgspec.Struct, frozen=True):
 class SandboxCharges:
     """Reads the sandbox's charges through its public API, page by page."""
 
+    name = "sandbox"
+
     def __init__(self, url: str, api_key: str) -> None:
         self._url = url
         self._headers = {"authorization": f"Bearer {api_key}"}

@@ -15,6 +15,8 @@ MAX_PAGES = 1_000
 class StripeCharges:
     """Reads what Stripe took through the same SDK and the same reading of its answers as payment-service."""
 
+    name = "stripe"
+
     def __init__(self, api_key: str, url: str = STRIPE_URL) -> None:
         """A restricted key that may read PaymentIntents and charges is enough."""
         self._api_key = api_key

@@ -7,6 +7,7 @@ import time
 
 from tradewind.audit.books import BUS, PAYMENT, Books, Listing, open_books
 from tradewind.audit.checks import CHECKS, Check
+from tradewind.audit.checks.charges import charged_elsewhere
 from tradewind.audit.checks.limits import hidden_transactions
 from tradewind.audit.consumers import subscriptions
 from tradewind.audit.invariants import INVARIANTS, Limits, Report, Violation
@@ -36,10 +37,11 @@ async def audit(sources: Sources, *, wait_s: float, limits: Limits = NO_LONGER, 
         listing, not_seen = await _listing(sources.provider, looks[PAYMENT])
         async with open_books(looks, bus, listing=listing, limits=limits) as books:
             violations, check_s = await _check(books, say)
-            not_seen += await hidden_transactions(books)
+            elsewhere = await charged_elsewhere(books)
+            not_seen += elsewhere + await hidden_transactions(books)
     return Report(
         clean=not violations,
-        complete=sources.provider is None or listing is not None,
+        complete=(sources.provider is None or listing is not None) and not elsewhere,
         settled=not waited.streams,
         waits_for=waited.streams,
         left_out=waited.outcomes,
@@ -84,6 +86,6 @@ async def _listing(provider: Provider | None, payment: Look) -> tuple[Listing | 
         return None, ["the provider's list of charges: no provider was named"]
     since = await payment.value("SELECT clock_timestamp()")
     try:
-        return Listing(await provider.charges(), since), []
+        return Listing(provider.name, await provider.charges(), since), []
     except Unavailable as exc:
         return None, [f"the provider's list of charges: {exc.detail}"]

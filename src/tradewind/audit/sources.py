@@ -25,7 +25,10 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Provider(Protocol):
-    """A payment provider that tells what it has charged."""
+    """A payment provider that tells what it has charged. `name` is what attempts call it."""
+
+    @property
+    def name(self) -> str: ...
 
     async def charges(self) -> Sequence[Charge]:
         """All charges that ever took money, also those given back since.

@@ -37,7 +37,7 @@ _DISAGREE = """
         SELECT a.id AS attempt_id, a.payment_id, p.order_id, a.status, a.due_at, a.settled_at,
             p.captured_minor, p.refunded_minor, p.refunding_minor, p.currency
         FROM attempt a JOIN payment p ON p.id = a.payment_id
-        WHERE a.id > $7 AND a.id <= $8 AND (a.status = 'succeeded' OR a.id IN (SELECT unnest($2::uuid[])))
+        WHERE a.id > $7 AND a.id <= $8 AND (a.status = 'succeeded' AND a.provider = $10 OR a.id IN (SELECT unnest($2::uuid[])))
     ) ours ON ours.attempt_id = theirs.attempt
     WHERE CASE
         WHEN ours.attempt_id IS NULL THEN true
@@ -57,6 +57,9 @@ _DISAGREE = """
         END
 """
 
+_ELSEWHERE = """
+    SELECT provider, count(*) AS charges FROM attempt WHERE status = 'succeeded' AND provider <> $1 GROUP BY provider ORDER BY provider
+"""
 _UNDONE = "SELECT cause_id FROM ledger_transaction WHERE cause = 'mismatch_undone' AND cause_id = ANY($1::uuid[])"
 
 
@@ -74,6 +77,17 @@ async def captured_once_at_the_provider(books: Books) -> list[Violation]:
             detail = f"the provider's charge {charge.id} of {_amount(charge)} is none that we asked for"
             found.setdefault(f"order {charge.order_id}", _breach(charge.order_id, detail))
     return list(found.values())
+
+
+async def charged_elsewhere(books: Books) -> list[str]:
+    """Charges at another provider than the one whose list was read, a sentence each: nothing is said of those."""
+    if books.listing is None:
+        return []
+    return [
+        f"{row['charges']} charges at {row['provider']}: the list that was read is that of {books.listing.provider}"
+        f" (PAYMENT_PROVIDER and that provider's key say whose is read)"
+        for row in await books[PAYMENT].rows(_ELSEWHERE, books.listing.provider)
+    ]
 
 
 async def _without_undone(look: Look, listing: Listing) -> Listing:
@@ -124,7 +138,7 @@ async def _disagreements(look: Look, listing: Listing) -> list[Record]:
     for start in range(0, max(len(ordered), 1), CHUNK):
         chunk = ordered[start : start + CHUNK]
         upto = UUID(chunk[-1].attempt_id) if start + CHUNK < len(ordered) else _LAST
-        found += await look.rows(_DISAGREE, *_columns(chunk), after, upto, listing.since)
+        found += await look.rows(_DISAGREE, *_columns(chunk), after, upto, listing.since, listing.provider)
         after = upto
     return found
 
