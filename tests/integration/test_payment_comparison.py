@@ -191,6 +191,19 @@ async def test_what_goes_back_is_tried_again_until_it_has(till: Till) -> None:
     await gone_back(till, charge_id, held_minor=1999)
 
 
+async def test_one_that_gets_no_answer_keeps_no_other_from_going_back(till: Till) -> None:
+    orders = [await till.pay() for _ in range(3)]
+    for order in orders:
+        await second_charge(till, order)
+    await till.weather(script={"rules": [{"on": "refund", "next": 1, "do": "silent", "done": False}]})
+    with pytest.raises(Unavailable):
+        await compare(till)
+    assert sorted([await till.taken_minor(order) for order in orders]) == [1999, 1999, 3998]
+    await compare(till)
+    assert [await till.taken_minor(order) for order in orders] == [1999] * 3
+    await till.check_books()
+
+
 async def refunds_ended(till: Till, charge_id: str) -> None:
     async def ended() -> bool:
         found = (await till.sandbox.call("GET", f"/v1/refunds?charge_id={charge_id}")).body["items"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.logs import get_logger
 from tradewind.services.payment.domain.charge import Listed
 from tradewind.services.payment.domain.settlement import Discrepancy
@@ -49,19 +50,25 @@ async def compare_charges(parts: Parts, *, every_s: float = EVERY_S, pause_s: fl
         return
     charges = 0
     batch: list[Listed] = []
+    unanswered: list[Unavailable] = []
     async for listed in parts.provider.list_charges(begun.since):
         charges += 1
         batch.append(listed)
         if len(batch) == BATCH:
-            await _compare(parts, batch, begun)
+            unanswered += await _compare(parts, batch, begun)
             batch.clear()
-    await _compare(parts, batch, begun)
+    unanswered += await _compare(parts, batch, begun)
+    if unanswered:
+        # What is not known to have gone back is in the next list as well.
+        raise unanswered[0]
     await comparison.end(parts.database, name, begun, charges)
 
 
-async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> None:
+async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> list[Unavailable]:
+    """Compare some charges; returns why some of those that nobody wants may not have gone back."""
+    unanswered: list[Unavailable] = []
     if not theirs:
-        return
+        return unanswered
     different = await comparison.list_differences(parts.database, theirs, begun)
     unheard = [each.attempt_id for each in different if each.verdict == "unheard" and each.attempt_id]
     if unheard:
@@ -75,7 +82,11 @@ async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> None
     if found:
         await changes.note_discrepancies(parts.database, found)
     for unwanted in _unwanted(different, theirs):
-        await give_back_unwanted(parts, unwanted)
+        try:
+            await give_back_unwanted(parts, unwanted)
+        except Unavailable as exc:
+            # One that gets no answer keeps no other from going back.
+            unanswered.append(exc)
     for each in different:
         if each.verdict in ("stray", "differs"):
             parts.measures.wrong()
@@ -84,8 +95,9 @@ async def _compare(parts: Parts, theirs: Sequence[Listed], begun: Begun) -> None
                 charge_id=each.charge_id,
                 payment_id=each.payment_id,
                 ours=each.ours,
-                theirs=f"{each.theirs}, charge {each.charge_id}",
+                theirs=each.theirs,
             )
+    return unanswered
 
 
 def _unwanted(different: Sequence[Difference], theirs: Sequence[Listed]) -> Iterator[Unwanted]:
