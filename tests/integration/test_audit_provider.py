@@ -101,6 +101,22 @@ async def test_a_second_charge_that_our_books_say_went_back_is_no_violation(lab:
         assert [violation.invariant for violation in report.violations] == ["I2"]
 
 
+async def test_money_of_a_second_charge_that_waits_to_go_back_is_named_as_that(lab: Lab) -> None:
+    async with lab.copies("payment") as urls:
+        await lab.spoil(
+            urls["payment"],
+            """
+            INSERT INTO ledger_transaction
+                (cause, cause_id, payment_id, debit_account, credit_account, amount_minor, currency)
+            VALUES ('mismatch', gen_random_uuid(), '{confirmed_payment}', 'psp_clearing', 'suspense', 5, 'EUR')
+            """,
+        )
+        report = await lab.audit(**urls)
+    (violation,) = report.violations
+    assert (violation.invariant, violation.subject) == ("I2", f"payment {lab.story['confirmed_payment']}")
+    assert violation.detail == "suspense holds 5 EUR of a charge that nobody wants"
+
+
 async def test_what_is_under_way_may_differ(lab: Lab) -> None:
     """An attempt whose outcome we do not know yet, a late charge that is looked for, a refund that was asked for."""
     async with lab.copies("payment") as urls:

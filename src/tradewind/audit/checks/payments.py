@@ -29,9 +29,11 @@ _NOT_AS_BOOKED = """
     WHERE coalesce(p.captured_minor, 0) <> coalesce(b.captured, 0)
         OR coalesce(p.refunded_minor, 0) <> coalesce(b.refunded, 0) OR b.captures <> 1
 """
-# Money we had not asked for stands in suspense until it is undone; while that is due, it is under way.
+# Money we had not asked for stands in suspense until it is undone; while that is due, it is under way. What is not of an attempt's own
+# charge is of one that nobody wants, which the comparison with the provider's list gives back.
 _IN_SUSPENSE = """
-    SELECT t.payment_id, t.currency, sum(CASE t.cause WHEN 'mismatch' THEN amount_minor ELSE -amount_minor END) AS held
+    SELECT t.payment_id, t.currency, sum(CASE t.cause WHEN 'mismatch' THEN amount_minor ELSE -amount_minor END) AS held,
+        EXISTS (SELECT FROM attempt a WHERE a.id = t.cause_id) AS of_attempt
     FROM ledger_transaction t WHERE t.cause IN ('mismatch', 'mismatch_undone')
         AND NOT EXISTS (SELECT FROM attempt a WHERE a.id = t.cause_id AND a.due_at IS NOT NULL)
     GROUP BY t.cause_id, t.payment_id, t.currency
@@ -69,6 +71,13 @@ async def captured_once_in_our_books(books: Books) -> list[Violation]:
     ]
     found += [
         _breach(row["payment_id"], f"suspense holds {row['held']} {row['currency']}, and nobody is undoing it")
+        if row["of_attempt"]
+        else Violation(
+            "I2",
+            f"payment {row['payment_id']}",
+            f"suspense holds {row['held']} {row['currency']} of a charge that nobody wants",
+            "GET /v1/payments/reconciliation; the comparison with the provider's list gives it back, within the hour",
+        )
         for row in await look.rows(_IN_SUSPENSE)
     ]
     return found
