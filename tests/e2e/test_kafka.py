@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.customers import crowd, newcomer, product, stock_of
-from tests.e2e.platforms import running
+from tests.e2e.platforms import audit, running
 from tests.e2e.provider import Provider
 from tradewind.bench.platform import CommandFailed, Platform
 from tradewind.chassis.transport import open_transport
@@ -80,6 +80,17 @@ async def test_the_other_verbs_know_where_the_events_are(platform: Platform, kaf
     assert "bus: on Kafka" in await asyncio.to_thread(platform.command, "migrate")
     assert "Kafka" in await asyncio.to_thread(platform.command, "doctor")
     assert "bus" not in {row["name"] for row in platform.processes()}
+
+
+async def test_the_next_run_may_be_without_it_and_the_audit_knows_since_when(platform: Platform) -> None:
+    await asyncio.to_thread(audit, platform)
+    await asyncio.to_thread(platform.down)
+    without = Platform(platform.folder, {"TRADEWIND_KAFKA": ""})
+    said = await asyncio.to_thread(without.command, "up", "-d", "--port", str(without.port))
+    assert "another bus than last time" in said
+    await asyncio.to_thread(audit, without)
+    with pytest.raises(CommandFailed, match="never reached the bus"):
+        await asyncio.to_thread(without.command, "audit", "--bus-since", "2020-01-01T00:00:00Z")
 
 
 async def test_an_address_where_nobody_answers_is_refused_before_anything_starts(

@@ -40,7 +40,7 @@ _FIXES = {
     envvar="TRADEWIND_BUS_SINCE",
     metavar="TIME",
     help="When the bus was changed for another, such as 2026-03-01T12:00:00Z: what was told before need not be on it."
-    "  [default: TRADEWIND_BUS_SINCE or none]",
+    "  [default: TRADEWIND_BUS_SINCE, or what `up` has noted]",
 )
 @FORMAT
 def audit(wait: str, bus_since: str | None, format_: str) -> None:
@@ -56,9 +56,10 @@ def audit(wait: str, bus_since: str | None, format_: str) -> None:
     """
     from tradewind.chassis.errors import Problem
     from tradewind.cli.platform_access import audit_sources
+    from tradewind.cli.platform_access import bus_since as noted
     from tradewind.stack.errors import StackError
 
-    wait_s, bus_age_s = seconds_of(wait, "--wait"), _age_s(bus_since)
+    wait_s, bus_age_s = seconds_of(wait, "--wait"), _age_s(_moment(bus_since) or noted())
     try:
         report = asyncio.run(_audited(audit_sources(), wait_s, bus_age_s))
     except Problem as problem:
@@ -77,8 +78,7 @@ def exit_code(report: Report) -> int:
     return 0 if report.settled else EXIT_NOT_SETTLED
 
 
-def _age_s(since: str | None) -> float | None:
-    """How long ago that was, in seconds."""
+def _moment(since: str | None) -> datetime | None:
     if not since:
         return None
     try:
@@ -89,7 +89,12 @@ def _age_s(since: str | None) -> float | None:
         raise click.BadParameter(
             f"{since!r} is no time with an offset; 2026-03-01T12:00:00Z is", param_hint="--bus-since"
         )
-    return (datetime.now(UTC) - moment).total_seconds()
+    return moment
+
+
+def _age_s(since: datetime | None) -> float | None:
+    """How long ago that was, in seconds."""
+    return None if since is None else (datetime.now(UTC) - since).total_seconds()
 
 
 async def _audited(sources: Sources, wait_s: float, bus_age_s: float | None) -> Report:

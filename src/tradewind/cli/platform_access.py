@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tradewind.audit.provider import SandboxCharges
@@ -39,6 +40,12 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
     if missing or bus_url is None:
         raise StackError(f"not set: {', '.join(missing)}", "set them, or start the platform here with `tradewind up`")
     return Sources(databases=databases, bus_url=bus_url, provider=_provider(state, environ))
+
+
+def bus_since(environ: Mapping[str, str] = os.environ) -> datetime | None:
+    """When the stack of the state folder changed its bus; None where it never did, or where BUS_URL names the bus."""
+    record = None if variable("BUS_URL", environ) else State.of(environ).bus()
+    return record.since if record else None
 
 
 def room_databases(rooms: Sequence[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

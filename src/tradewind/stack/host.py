@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import psutil
 
@@ -64,6 +65,10 @@ class Host:
                 )
         await self._require_port()
         await require_kafka(self._settings.kafka_url)
+        if self._state.remember_bus(self._settings.kafka_url, datetime.now(UTC)):
+            self._announce(
+                events.notice("events travel on another bus than last time; what was not read there stays unread")
+            )
         first = administrator(self._state, self._settings.environ)
         topology = Topology(self._settings, self._state, first.environment)
         supervisor = Supervisor(self._state, topology.units(), serving=topology.serving, tell=self._announcing(first))

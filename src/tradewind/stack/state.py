@@ -6,6 +6,7 @@ secrets.json                                 passwords and keys, made once (mode
 ports.json                                   what listens where, while it runs
 supervisor.json supervisor.sock lock         how the other verbs find the supervisor
 processes.json                               who was started, so that a crashed stack can be cleaned up
+bus.json                                     which bus the events travel on, and since when if it was another one before
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,13 @@ class SupervisorRecord(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     kafka_url: str = ""
     """Where the events travel; empty: in the database `bus`."""
+
+
+class BusRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """`bus.json`: where the events of this folder travel, as in `SupervisorRecord`; `since` is None if that was always so."""
+
+    kafka_url: str
+    since: datetime | None = None
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +148,18 @@ class State:
     def write_supervisor(self, record: SupervisorRecord) -> None:
         """Say who supervises this folder."""
         write_json(self.folder / "supervisor.json", record)
+
+    def bus(self) -> BusRecord | None:
+        """The bus of the last run; None when nothing ran here yet."""
+        return _read(self.folder / "bus.json", BusRecord)
+
+    def remember_bus(self, kafka_url: str, now: datetime) -> bool:
+        """Keep which bus is used from `now` on; returns whether it was another one before."""
+        before = self.bus()
+        changed = before is not None and before.kafka_url != kafka_url
+        if before is None or changed:
+            write_json(self.folder / "bus.json", BusRecord(kafka_url=kafka_url, since=now if changed else None))
+        return changed
 
     def forget_run(self, socket: Path) -> None:
         """Remove what only speaks of a running stack."""
