@@ -17,6 +17,7 @@ from tests.integration.payment_fixtures import MODES, Order, Till, eventually, n
 from tests.stripe_stand_in.server import Fault, StripeStandIn, open_stand_in, sign
 from tradewind.chassis.settings import Secret
 from tradewind.services.payment.settings import PaymentSettings
+from tradewind.services.payment.usecases import compare_charges
 from tradewind.stack.provision import RoomAccess
 
 WEBHOOKS = "/v1/payments/webhooks/stripe"
@@ -101,6 +102,20 @@ async def test_an_order_is_paid_refunded_in_parts_and_the_books_agree(till: Stri
     assert await till.taken_minor(order) == 0
     assert await till.booked(order) == [("capture", 1999), ("refund", 500), ("refund", 1499)]
     assert (await till.refund(order, 1)).json["code"] == "refund-exceeds-captured"
+    await till.check_books()
+
+
+@pytest.mark.parametrize("till", MODES, indirect=True)
+async def test_of_two_payment_intents_for_one_attempt_the_second_goes_back(till: StripeTill) -> None:
+    order = await till.pay()
+    books = till.stand_in.books
+    (first,) = books.intents.values()
+    again = {name: first[name] for name in ("amount", "currency", "payment_method", "capture_method", "metadata")}
+    second = books.create_intent({**again, "confirm": True})
+    await compare_charges(till.parts, every_s=0.0, pause_s=0.0)
+    assert books.intents[second["id"]]["status"] == ("succeeded" if till.parts.capture_at_once else "canceled")
+    assert await till.taken_minor(order) == 1999
+    assert (await till.see(order))["status"] == "captured"
     await till.check_books()
 
 
