@@ -192,6 +192,26 @@ async def test_show_masks_what_the_logs_mask_and_names_the_trace(desk: Desk) -> 
     assert known["message"] == body
 
 
+async def test_show_masks_addresses_wherever_they_stand(desk: Desk) -> None:
+    value = msgspec.json.encode(
+        {"data": {"note": "write to ann.b@example.test, or http://x.test/@y", "cc": ["b@example.test"]}}
+    )
+    more = {"type": Placed.TYPE, "headers": {"x-from": "cat@example.test"}}
+    async with running((await desk.consumer()).run()):
+        await desk.publish(
+            Message(topic="parcel", key="k", id=new_id(), value=value, **more),
+            Message(topic="parcel", key="l", id=new_id(), value=b"dee@example.test", **more),
+        )
+        await desk.has(2, "dead")
+    shown = {
+        known["key"]: known
+        for known in [(await desk.dlq("show", f"order:{n}", "--format", "json")).json for n in (1, 2)]
+    }
+    assert shown["k"]["message"]["data"] == {"note": "write to a***, or http://x.test/@y", "cc": ["b***"]}
+    assert shown["k"]["headers"] == {"x-from": "c***"}
+    assert shown["l"]["message"] == "(16 bytes, no JSON object) d***"
+
+
 async def test_show_of_bytes_that_are_no_event(desk: Desk) -> None:
     junk = Message(topic="parcel", key="k", id=new_id(), type=Placed.TYPE, value=b"\xff\x00\x1b[31m junk")
     async with running((await desk.consumer()).run()):

@@ -1,14 +1,15 @@
-"""A dead letter as people and programs see it: the message with secrets and personal data masked as the logs mask them."""
+"""A dead letter as people and programs see it: the message with secrets and personal data masked as the logs mask them, and all e-mail addresses."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tradewind.chassis.masking import mask_fields, scrub
+from tradewind.chassis.masking import MASK, mask_fields, scrub
 from tradewind.chassis.trace import parse_traceparent
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tradewind.cli.graveyards import Name
 
 PREVIEW_CHARS = 200
+_ADDRESS = re.compile(r"([\w.+%-])[\w.+%-]{0,63}@[\w-]+(?:\.[\w-]+)+")
 COLUMNS = ("ID", "STATE", "CONSUMER", "TYPE", "KEY", "TRIES", "SINCE", "ERROR")
 _NEXT = {
     "dead": "mend the cause, then `tradewind dlq replay {0}`; or `tradewind dlq drop {0} --reason ...`",
@@ -52,7 +54,12 @@ def whole(name: Name, letter: DeadLetter, behind: int) -> dict[str, Any]:
     """What `show` says of a letter, for programs. `message` is a text where it is no JSON object."""
     headers: dict[str, Any] = {}
     mask_fields(letter.headers, headers)
-    return {**summary(name, letter), "behind": behind, "headers": headers, "message": message(letter)}
+    return {
+        **summary(name, letter),
+        "behind": behind,
+        "headers": _without_addresses(headers),
+        "message": _without_addresses(message(letter)),
+    }
 
 
 def cells(name: Name, letter: DeadLetter) -> tuple[str, ...]:
@@ -121,6 +128,17 @@ def trace_id(letter: DeadLetter) -> str | None:
         given = envelope.get("traceparent") if isinstance(envelope, dict) else None
     context = parse_traceparent(given) if isinstance(given, str) else None
     return context.trace_id if context else None
+
+
+def _without_addresses(value: Any) -> Any:
+    """`value` with the e-mail addresses in its texts masked: logs have none there, a whole event may."""
+    if isinstance(value, str):
+        return _ADDRESS.sub(rf"\1{MASK}", value)
+    if isinstance(value, dict):
+        return {key: _without_addresses(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_addresses(item) for item in value]
+    return value
 
 
 def _moment(at: datetime) -> str:
