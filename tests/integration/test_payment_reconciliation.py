@@ -21,10 +21,11 @@ from tests.integration.payment_fixtures import (
 )
 from tests.sandbox_process import Sandbox
 from tradewind.contracts.money import Money
-from tradewind.services.payment.domain.charge import Charge
-from tradewind.services.payment.domain.work import ChargeWork
+from tradewind.services.payment.domain.charge import Captured, Charge, Unknown
+from tradewind.services.payment.domain.work import ChargeOutcome, ChargeWork
 from tradewind.services.payment.providers import Provider
-from tradewind.services.payment.usecases import take_up_due
+from tradewind.services.payment.store.queue import claim_charges
+from tradewind.services.payment.usecases import record_charges, take_up_due
 from tradewind.stack.provision import RoomAccess
 
 Ground = tuple[RoomAccess, Sandbox]
@@ -49,6 +50,25 @@ async def test_an_outage_loses_and_doubles_nothing(ground: Ground, mode: str) ->
             assert len(await till.charges(order)) == 1
             assert await till.told(order) == ["captured"]
         await till.check_books()
+
+
+@pytest.mark.parametrize("knowing_first", [True, False])
+async def test_of_two_answers_that_are_written_down_together_the_one_that_knows_counts(
+    ground: Ground, knowing_first: bool
+) -> None:
+    async with open_till(*ground, working=False) as till:
+        await till.charger_off()
+        order = new_order()
+        await till.place(order)
+        await till.due_now()
+        (work,) = await claim_charges(till.database, provider="sandbox", limit=9, holder="payment-1", lease_s=60.0)
+        charge = await till.parts.provider.charge(work)
+        answers = [
+            ChargeOutcome(work=work, finding=finding, elapsed_s=0.1)
+            for finding in (Captured(charge), Unknown("no answer"))
+        ]
+        await record_charges(till.parts, answers if knowing_first else answers[::-1])
+        assert (await till.see(order))["status"] == "captured"
 
 
 async def test_an_open_question_is_shown_until_it_is_answered(ground: Ground) -> None:
