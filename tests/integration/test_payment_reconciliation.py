@@ -25,7 +25,7 @@ from tradewind.services.payment.domain.charge import Captured, Charge, Unknown
 from tradewind.services.payment.domain.work import ChargeOutcome, ChargeWork
 from tradewind.services.payment.providers import Provider
 from tradewind.services.payment.store.queue import claim_charges
-from tradewind.services.payment.usecases import record_charges, take_up_due
+from tradewind.services.payment.usecases import record_charges, take_over, take_up_due
 from tradewind.stack.provision import RoomAccess
 
 Ground = tuple[RoomAccess, Sandbox]
@@ -69,6 +69,21 @@ async def test_of_two_answers_that_are_written_down_together_the_one_that_knows_
         ]
         await record_charges(till.parts, answers if knowing_first else answers[::-1])
         assert (await till.see(order))["status"] == "captured"
+
+
+async def test_what_a_killed_instance_had_is_due_when_it_starts_again_and_nobody_elses(ground: Ground) -> None:
+    async with open_till(*ground, working=False) as till:
+        await till.charger_off()
+        orders = {holder: new_order() for holder in ("payment-1", "payment-2")}
+        for holder, order in orders.items():
+            await till.place(order)
+            await till.database.execute("UPDATE attempt SET due_at = now() WHERE payment_id = $1", order.payment_id)
+            await claim_charges(till.database, provider="sandbox", limit=9, holder=holder, lease_s=60.0)
+        await take_over(till.parts)
+        await till.database.execute("UPDATE attempt SET created_at = created_at - interval '1 minute'")
+        await take_up_due(till.parts)
+        statuses = {holder: (await till.see(order))["status"] for holder, order in orders.items()}
+        assert statuses == {"payment-1": "captured", "payment-2": "processing"}
 
 
 async def test_an_open_question_is_shown_until_it_is_answered(ground: Ground) -> None:
