@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -147,8 +149,8 @@ async def test_what_is_under_way_may_differ(lab: Lab) -> None:
         assert [violation.invariant for violation in report.violations] == ["I2"]
 
 
-async def test_the_real_sandbox(lab: Lab) -> None:
-    sandbox = Sandbox(lab.sandbox_state)
+async def test_the_real_sandbox(lab: Lab, tmp_path: Path) -> None:
+    sandbox = Sandbox(shutil.copytree(lab.sandbox_state, tmp_path / "psp"))
     try:
         await sandbox.start()
         provider = SandboxCharges(sandbox.url, API_KEY)

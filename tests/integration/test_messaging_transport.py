@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.messaging_parts import Bus, child, drain, ends, message, number, said, until
+from tests.messaging_parts import Bus, child, drain, ends, message, number, running, said, until
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.transport import Batch, Delivered, Place, Subscription, partition_of
 
@@ -233,6 +233,38 @@ async def test_everything_is_delivered_while_members_come_and_go(bus: Bus) -> No
     for each in taken:
         by_key[each.key].append(number(each))
     assert all(numbers == sorted(numbers) for numbers in by_key.values())
+
+
+async def test_what_a_member_has_taken_it_finishes_before_another_gets_the_partition(bus: Bus) -> None:
+    name = topic()
+    transport = await bus.transport()
+    first = await transport.subscribe("g", [name])
+    await transport.publish([message(f"k{n}", n, topic=name) for n in range(64)])
+    taken = await drain(first, 64, commit=False)
+    second_has: list[Delivered] = []
+
+    async def read_as_second() -> None:
+        second = await (await bus.transport("second")).subscribe("g", [name])
+        while True:
+            second_has.extend((await second.fetch(100, 0.1)).messages)
+
+    async with running(read_as_second()):
+        # The second is owed half of the partitions for nearly all of these two seconds (a member hears of another with its
+        # next heartbeat); the first still works on what it has of them, for which it has five.
+        for _ in range(20):
+            taken += (await first.fetch(100, 0.1)).messages
+            assert second_has == []
+        await first.commit(ends(taken))
+
+        async def shared() -> bool:
+            await transport.publish([message(f"k{n}", 64, topic=name) for n in range(64)])
+            taken.extend((await first.fetch(100, 0.1)).messages)
+            await first.commit(ends(taken))
+            return len(second_has) > 0
+
+        await until(shared, within_s=10)
+    assert {number(each) for each in second_has} == {64}
+    await first.close()
 
 
 async def test_a_member_that_closes_hands_over_at_once(bus: Bus) -> None:

@@ -148,7 +148,7 @@ async def test_a_fetch_cancelled_in_the_moment_it_brings_something_keeps_it(monk
     subscription = KafkaSubscription(address, "test", "g", ["t"], cluster)
     answer: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
     answers = iter([answer])
-    monkeypatch.setattr(subscription, "_ask", lambda _: next(answers))
+    monkeypatch.setattr(subscription, "_ask", lambda *_, **__: next(answers))
     waiting = asyncio.create_task(subscription.fetch(10, 1.0))
     await asyncio.sleep(0)
     answer.set_result(Batch([message(0, 0)]))

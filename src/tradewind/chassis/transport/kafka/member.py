@@ -45,6 +45,7 @@ BUFFERED = 2_000
 _CHUNK = 1_000
 _SLICE_S = 0.1
 _UNASKED_S = 0.5
+_DRAINING_S = 0.01
 _PROBE_EVERY_S = 0.5
 _SHARING_POLL_S = 0.02
 _SHARING = {
@@ -60,11 +61,15 @@ _log = logs.get_logger("kafka")
 
 @dataclass(frozen=True)
 class Request:
-    """Something to do on the thread; `answer` gets its result, on the event loop `loop`."""
+    """Something to do on the thread; `answer` gets its result, on the event loop `loop`.
+
+    `makes_way` is what it gets at once when partitions are taken away while it is being done; None: it has to be done first.
+    """
 
     run: Callable[[], Any]
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
+    makes_way: object = None
 
     def serve(self) -> None:
         """Do it and answer."""
@@ -72,6 +77,12 @@ class Request:
             self._post(self.run(), None)
         except Exception as exc:
             self._post(None, exc)
+
+    def make_way(self) -> bool:
+        """Answer before it is done, where that is allowed; what comes of it afterwards is nobody's."""
+        if self.makes_way is not None:
+            self._post(self.makes_way, None)
+        return self.makes_way is not None
 
     def _post(self, result: object, error: Exception | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended before us
@@ -95,6 +106,8 @@ class _State:
     away: str = ""
     probe_at_s: float = 0.0
     draining: bool = False
+    serving: Request | None = None
+    made_way: bool = False
 
 
 class Member:
@@ -158,10 +171,17 @@ class Member:
                 raise client.away(self._address, self._state.away)
             left_s = max(0.0, deadline_s - time.monotonic())
             # Whoever does not want to wait gets what is there all the same.
-            if (polled and not left_s) or self._state.draining or self._stopping.is_set():
+            if self._state.draining:
+                time.sleep(min(left_s, _DRAINING_S))
+                return Batch([], set())
+            if (polled and not left_s) or self._stopping.is_set():
                 return Batch([], set())
             self._poll(min(left_s, _SLICE_S))
             polled = True
+            if self._state.made_way:
+                # Whoever asked has had their answer; what came meanwhile is the next one's.
+                self._state.made_way = False
+                return Batch([], set())
 
     def do_commit(self, positions: Positions) -> None:
         """See `Subscription.commit`. As the member we are: a zombie is refused by the broker.
@@ -219,7 +239,9 @@ class Member:
             # Nobody asks: look after the group all the same.
             self._poll(0.0)
         else:
+            self._state.serving = request
             request.serve()
+            self._state.serving = None
 
     def _poll(self, wait_s: float, *, also_when_full: bool = False) -> None:
         """Take what has come, or comes within `wait_s`; callbacks happen in here."""
@@ -251,6 +273,9 @@ class Member:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         places = [self._place(each) for each in partitions]
         self._held.withhold(places)
+        if self._state.serving is not None and self._held.unfinished(places):
+            # Who waits for messages in here cannot finish those they have.
+            self._state.made_way = self._state.serving.make_way()
         deadline_s = time.monotonic() + DRAIN_S
         self._state.draining = True
         try:

@@ -39,7 +39,7 @@ class KafkaSubscription:
     async def fetch(self, max_messages: int, timeout_s: float, skip: Collection[Place] = ()) -> Batch:
         # A fetch that was cancelled may have brought something all the same, even in that very moment.
         asked: asyncio.Future[Batch] = self._unclaimed or self._ask(
-            lambda: self._member.do_fetch(max_messages, timeout_s, skip)
+            lambda: self._member.do_fetch(max_messages, timeout_s, skip), makes_way=Batch([], set())
         )
         self._unclaimed = asked
         try:
@@ -70,8 +70,8 @@ class KafkaSubscription:
         with contextlib.suppress(RuntimeError):  # the event loop is ending
             await asyncio.to_thread(self._member.thread.join, CLOSE_TIMEOUT_S)
 
-    def _ask(self, run: Callable[[], Any]) -> asyncio.Future[Any]:
+    def _ask(self, run: Callable[[], Any], *, makes_way: object = None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        request = Request(run, loop, loop.create_future())
+        request = Request(run, loop, loop.create_future(), makes_way)
         self._member.ask(request)
         return request.answer
