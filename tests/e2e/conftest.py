@@ -63,6 +63,7 @@ async def target(platform: Platform, edge: Edge) -> Target:
 @pytest.fixture(scope="module")
 async def nothing_is_stored(platform: Platform, edge: Edge, target: Target) -> AsyncIterator[None]:
     """Everything that can be read is the same after the tests of a module as before."""
+    await asyncio.to_thread(audit, platform)  # waits until all has happened that follows from making the target
     before = await everything(edge, target)
     yield
     assert await everything(edge, target) == before
