@@ -20,7 +20,7 @@ ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway"})
     "rates",
     type=float,
     multiple=True,
-    default=(60.0, 80.0, 100.0, 120.0),
+    default=(60.0, 80.0, 100.0, 120.0, 140.0, 160.0),
     show_default=True,
     help="Orders a second; it ends at the first that is not carried.",
 )
