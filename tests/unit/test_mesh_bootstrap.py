@@ -11,7 +11,8 @@ from tradewind.mesh.bootstrap import BootstrapSettings, bootstrap_config, envoy_
 from tradewind.mesh.clusters import endpoints, service_cluster
 from tradewind.mesh.description import Instance
 from tradewind.mesh.envoy_json import duration
-from tradewind.mesh.policy import DEFAULT, Bucket, RateLimits, policy_of
+from tradewind.mesh.policy import Bucket, RateLimits
+from tradewind.mesh.policy.defaults import DEFAULT
 from tradewind.mesh.rate_limits import limiter, told_to_clients
 from tradewind.mesh.replies import REPLIES, local_replies
 
@@ -79,7 +80,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_a_cluster_has_no_panic_a_retry_budget_and_keeps_half_of_its_instances() -> None:
-    cluster = service_cluster("order-service", policy_of("order-service"))
+    cluster = service_cluster("order-service", DEFAULT)
     assert cluster["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
     (threshold,) = cluster["circuit_breakers"]["thresholds"]
     assert threshold["retry_budget"] == {"budget_percent": {"value": 25.0}, "min_retry_concurrency": 64}

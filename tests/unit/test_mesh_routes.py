@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tradewind.mesh.description import DeclaredRoute, Instance
 from tradewind.mesh.discovery import KnownService
 from tradewind.mesh.policy import RateLimits
+from tradewind.mesh.policy.table import PolicyTable
 from tradewind.mesh.route_config import edge_routes, egress_routes
 from tradewind.mesh.routes import PathPattern, TemplateError, route_table, template_faults
 
@@ -144,7 +145,7 @@ def test_only_idempotent_operations_split_on_the_key() -> None:
             route("/v1/orders", "POST", idempotent=True), route("/v1/login", "POST"), route("/v1/orders/{id}", "PATCH"),
             route("/v1/orders"),
         ),
-        RateLimits(),
+        RateLimits(), PolicyTable(),
     )  # fmt: skip
 
     def retries(name: str) -> list[tuple[bool, bool]]:
@@ -168,7 +169,7 @@ def test_access_becomes_a_token_requirement() -> None:
             route("/v1/a", access="public"), route("/v1/b", access="optional"), route("/v1/c", access="signed-in"),
             route("/v1/d", access="roles", roles=["admin"]),
         ),
-        RateLimits(),
+        RateLimits(), PolicyTable(),
     )  # fmt: skip
     assert named(config, "GET /v1/a")[0]["typed_per_filter_config"][JWT]["disabled"] is True
     assert named(config, "GET /v1/b")[0]["typed_per_filter_config"][JWT]["requirement_name"] == "token-optional"
@@ -179,7 +180,9 @@ def test_access_becomes_a_token_requirement() -> None:
 
 
 def test_streams_have_no_time_limit_and_no_buffer() -> None:
-    config = edge_routes(table_of(route("/v1/events", stream=True), route("/v1/orders", timeout_s=2.0)), RateLimits())
+    config = edge_routes(
+        table_of(route("/v1/events", stream=True), route("/v1/orders", timeout_s=2.0)), RateLimits(), PolicyTable()
+    )
     (stream,) = named(config, "GET /v1/events")
     assert (stream["route"]["timeout"], stream["route"]["idle_timeout"]) == ("0s", "0s")
     assert BUFFER not in stream["typed_per_filter_config"]
@@ -189,7 +192,7 @@ def test_streams_have_no_time_limit_and_no_buffer() -> None:
 
 
 def test_every_list_ends_with_404_and_every_path_with_405() -> None:
-    config = edge_routes(table_of(route("/v1/orders"), route("/v1/{any}"), route("/docs")), RateLimits())
+    config = edge_routes(table_of(route("/v1/orders"), route("/v1/{any}"), route("/docs")), RateLimits(), PolicyTable())
     (host,) = config["virtual_hosts"]
     groups = host["matcher"]["matcher_tree"]["prefix_match_map"]["map"]
     assert set(groups) == {"/v1/orders", "/v1", "/docs"}
@@ -204,7 +207,7 @@ def test_every_list_ends_with_404_and_every_path_with_405() -> None:
 
 
 def test_an_empty_table_is_all_404() -> None:
-    (host,) = edge_routes(route_table({}), RateLimits())["virtual_hosts"]
+    (host,) = edge_routes(route_table({}), RateLimits(), PolicyTable())["virtual_hosts"]
     assert [each["direct_response"]["status"] for each in host["routes"]] == [404]
 
 
@@ -212,7 +215,7 @@ def test_the_egress_knows_services_by_name_and_nothing_else() -> None:
     service = known(
         "order-service", 1, route("/v1/orders"), route("/v1/events", stream=True), route("/v1/x", timeout_s=60)
     )
-    config = egress_routes({"order-service": service}, also=("gateway-service",))
+    config = egress_routes({"order-service": service}, PolicyTable(), also=("gateway-service",))
     hosts = {host["name"]: host for host in config["virtual_hosts"]}
     assert list(hosts) == ["gateway-service", "order-service", "unknown"]
     assert hosts["unknown"]["routes"][0]["direct_response"] == {"status": 404}

@@ -14,7 +14,7 @@ import msgspec
 from tradewind.mesh.clusters import XDS_CLUSTER, fixed_cluster
 from tradewind.mesh.envoy_json import Json, control_plane_source, extension, socket_address
 from tradewind.mesh.listeners import OTLP_CLUSTER, ListenerSettings, edge_manager, egress_manager
-from tradewind.mesh.policy import DEFAULT
+from tradewind.mesh.policy.defaults import DEFAULT
 from tradewind.mesh.route_config import EDGE, EGRESS
 
 GATEWAY_SERVICE = "gateway-service"

@@ -10,7 +10,7 @@ from tradewind.mesh.policy import ServicePolicy
 
 XDS_CLUSTER = "control-plane"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_BALANCING = {"least-request": "LEAST_REQUEST", "round-robin": "ROUND_ROBIN"}
+_BALANCING = {"least-request": "LEAST_REQUEST", "round-robin": "ROUND_ROBIN", "ring-hash": "RING_HASH"}
 
 
 def service_cluster(service: str, policy: ServicePolicy) -> Json:

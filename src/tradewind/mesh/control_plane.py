@@ -8,7 +8,8 @@ from tradewind.chassis.logs import get_logger
 from tradewind.mesh.clusters import endpoints, service_cluster
 from tradewind.mesh.description import DeclaredRoute
 from tradewind.mesh.discovery import Discovery
-from tradewind.mesh.policy import RateLimits, policy_of
+from tradewind.mesh.policy import RateLimits
+from tradewind.mesh.policy.table import PolicyTable, our_table
 from tradewind.mesh.route_config import EDGE, EGRESS, edge_routes, egress_routes
 from tradewind.mesh.routes import RouteTable, route_table
 from tradewind.mesh.xds import Xds
@@ -31,14 +32,21 @@ class ControlPlane:
         *,
         own_service: str,
         own_routes: Iterable[DeclaredRoute] = (),
+        policies: PolicyTable | None = None,
     ) -> None:
         self._discovery = discovery
         self._xds = xds
         self._limits = limits
+        self.policies = policies or our_table()
         self._own_service = own_service
         self._own_routes = tuple(own_routes)
         self.table = RouteTable(())
         discovery.on_change(self.publish)
+        self.publish()
+
+    def take(self, policies: PolicyTable) -> None:
+        """Let another table hold from now on."""
+        self.policies = policies
         self.publish()
 
     def publish(self) -> None:
@@ -53,15 +61,15 @@ class ControlPlane:
                 declared_by=conflict.service,
                 served_by=conflict.served_by,
             )
-        self.table = table
+        self.table = table = self.policies.applied(table)
         others = sorted(services.keys() - {self._own_service})
         self._xds.publish(
             {
-                "clusters": {name: service_cluster(name, policy_of(name)) for name in others},
+                "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
                 "endpoints": {name: endpoints(name, services[name].instances) for name in others},
                 "routes": {
-                    EDGE: edge_routes(table, self._limits),
-                    EGRESS: egress_routes(services, also=(self._own_service,)),
+                    EDGE: edge_routes(table, self._limits, self.policies),
+                    EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
                 },
             }
         )

@@ -8,7 +8,8 @@ from tradewind.mesh import rate_limits
 from tradewind.mesh.description import Method
 from tradewind.mesh.discovery import KnownService
 from tradewind.mesh.envoy_json import Json, any_of, duration, extension, method_is, set_header
-from tradewind.mesh.policy import RateLimits, ServicePolicy, policy_of
+from tradewind.mesh.policy import RateLimits, RoutePolicy, ServicePolicy
+from tradewind.mesh.policy.table import PolicyTable
 from tradewind.mesh.routes import Path, PathPattern, RouteTable, Target
 
 EDGE = "edge"
@@ -22,19 +23,28 @@ RETRY_ELSEWHERE_HEADER = "x-tradewind-retry"
 SAFE_METHODS = ("GET", "HEAD")
 LEAST_IDLE_S = 60.0
 
+RETRIED = "connect-failure,refused-stream,reset,retriable-headers"
+RETRIED_ONCE_ONLY = "connect-failure,refused-stream"
+"""When what may not be repeated is sent again all the same: it certainly never arrived."""
+
 _CATCH_ALL = {"prefix": "/"}
+_NO_ROW = RoutePolicy()
+_BY_USER = [
+    {"header": {"header_name": rate_limits.SUBJECT_HEADER}, "terminal": True},
+    {"connection_properties": {"source_ip": True}},
+]
 _KEYED = {"name": "idempotency-key", "present_match": True}
 _JWT_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
 _BUFFER_ROUTE = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
 
 
-def edge_routes(table: RouteTable, limits: RateLimits) -> Json:
+def edge_routes(table: RouteTable, limits: RateLimits, policies: PolicyTable) -> Json:
     """The public routes. What is not in the table is 404; what is, with another method, is 405.
 
     Envoy finds the group of a path by its first two segments and searches only that group's list.
     """
     groups = sorted({path.pattern.group for path in table.paths} - {"/"})
-    rest = _route_list((path for path in table.paths if path.pattern.group == "/"), limits)
+    rest = _route_list((path for path in table.paths if path.pattern.group == "/"), limits, policies)
     host: Json = {
         "name": EDGE,
         "domains": ["*"],
@@ -53,7 +63,7 @@ def edge_routes(table: RouteTable, limits: RateLimits) -> Json:
                 "prefix_match_map": {
                     "map": {
                         group: _route_list(
-                            (path for path in table.paths if group.startswith(path.pattern.group)), limits
+                            (path for path in table.paths if group.startswith(path.pattern.group)), limits, policies
                         )
                         for group in groups
                     }
@@ -66,7 +76,7 @@ def edge_routes(table: RouteTable, limits: RateLimits) -> Json:
     return any_of("envoy.config.route.v3.RouteConfiguration", name=EDGE, virtual_hosts=[host])
 
 
-def egress_routes(services: Mapping[str, KnownService], also: Iterable[str] = ()) -> Json:
+def egress_routes(services: Mapping[str, KnownService], policies: PolicyTable, also: Iterable[str] = ()) -> Json:
     """Routes between services: the host names the service, and the path is the service's own business.
 
     `also` are services with a cluster of their own making, such as the gateway.
@@ -75,7 +85,7 @@ def egress_routes(services: Mapping[str, KnownService], also: Iterable[str] = ()
         {
             "name": name,
             "domains": [name],
-            "routes": _mesh_routes(name, policy_of(name), services.get(name)),
+            "routes": _mesh_routes(name, policies.service(name), services.get(name)),
             "response_headers_to_remove": [RETRY_ELSEWHERE_HEADER],
         }
         for name in sorted({*services, *also})
@@ -86,15 +96,15 @@ def egress_routes(services: Mapping[str, KnownService], also: Iterable[str] = ()
     )
 
 
-def _route_list(paths: Iterable[Path], limits: RateLimits) -> Json:
-    routes = [route for path in paths for route in _edge_path(path, limits)]
+def _route_list(paths: Iterable[Path], limits: RateLimits, policies: PolicyTable) -> Json:
+    routes = [route for path in paths for route in _edge_path(path, limits, policies)]
     return {"action": extension("routes", "envoy.config.route.v3.RouteList", routes=[*routes, _refusal(404)])}
 
 
-def _edge_path(path: Path, limits: RateLimits) -> Iterable[Json]:
+def _edge_path(path: Path, limits: RateLimits, policies: PolicyTable) -> Iterable[Json]:
     match = _path_match(path.pattern)
     for method, target in path.targets.items():
-        policy = policy_of(target.service)
+        policy, row = policies.service(target.service), target.policy
         timeout_s = 0.0 if target.route.stream else target.route.timeout_s + policy.edge_grace_s
         base = {
             "name": f"{method} {target.template}",
@@ -103,7 +113,10 @@ def _edge_path(path: Path, limits: RateLimits) -> Iterable[Json]:
             "typed_per_filter_config": _edge_filters(target, limits),
         }
         for headers, repeatable in _splits(method, target.route.idempotent):
-            action = _forward(target.service, policy, timeout_s, timeout_s * policy.retries.try_share, repeatable)
+            try_s = row.try_timeout_s or timeout_s * policy.retries.try_share
+            action = _forward(target.service, policy, timeout_s, min(try_s, timeout_s), repeatable, row)
+            if policy.balancing == "ring-hash":
+                action["hash_policy"] = _BY_USER
             yield {**base, "match": {**match, "headers": headers}, "route": action}
     yield {**_refusal(405), "match": match, "response_headers_to_add": [set_header("allow", path.allow)]}
 
@@ -164,11 +177,18 @@ def _mesh_routes(service: str, policy: ServicePolicy, known: KnownService | None
     return routes
 
 
-def _forward(service: str, policy: ServicePolicy, timeout_s: float, try_s: float, repeatable: bool) -> Json:
+def _forward(
+    service: str,
+    policy: ServicePolicy,
+    timeout_s: float,
+    try_s: float,
+    repeatable: bool,
+    row: RoutePolicy = _NO_ROW,
+) -> Json:
     retries = policy.retries
     retry_policy: Json = {
-        "retry_on": retries.repeatable if repeatable else retries.once_only,
-        "num_retries": retries.most,
+        "retry_on": RETRIED if repeatable else RETRIED_ONCE_ONLY,
+        "num_retries": retries.most if row.retries is None else row.retries,
         "retry_back_off": {
             "base_interval": duration(retries.first_pause_s),
             "max_interval": duration(retries.longest_pause_s),

@@ -9,6 +9,7 @@ import msgspec
 
 from tradewind.mesh.description import DeclaredRoute, Method
 from tradewind.mesh.discovery import KnownService
+from tradewind.mesh.policy.rows import RoutePolicy
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::(\w+))?\}")
 METHOD_ORDER: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -82,11 +83,12 @@ def template_faults(routes: Iterable[DeclaredRoute]) -> list[str]:
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Who answers one method of one pattern, and the properties declared for it."""
+    """Who answers one method of one pattern, the properties that hold for it, and its row of the policy table."""
 
     service: str
     template: str
     route: DeclaredRoute
+    policy: RoutePolicy = RoutePolicy()
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ from tradewind.mesh.addresses import AddressUnknown, reachable_address
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE
 from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.envoy_admin import EnvoyAway
-from tradewind.mesh.policy import policy_of
 from tradewind.mesh.registry import LeaseUnknown, RegistryFull
 from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
@@ -191,7 +190,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
                 "instances": [
                     {**msgspec.structs.asdict(instance), "routes": len(instance.routes)} for instance in known.instances
                 ],
-                "policy": policy_of(known.service),
+                "policy": parts.control_plane.policies.service(known.service),
                 "figures": clusters.get(known.service, {}),
             }
             for known in sorted(services.values(), key=lambda known: known.service)
