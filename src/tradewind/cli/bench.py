@@ -8,8 +8,20 @@ from pathlib import Path
 
 import click
 
-PARTS = ("start", "memory", "orders", "trouble", "gateway", "messaging", "kafka", "outboxes", "books", "audit")
-ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway"})
+PARTS = (
+    "start",
+    "memory",
+    "orders",
+    "trouble",
+    "gateway",
+    "rolling",
+    "messaging",
+    "kafka",
+    "outboxes",
+    "books",
+    "audit",
+)
+ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway", "rolling"})
 """Parts that share one; it is started for any of them."""
 
 
@@ -34,7 +46,7 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import audit, books, gateway, messaging, orders, outboxes, startup, trouble
+    from tradewind.bench import audit, books, gateway, messaging, orders, outboxes, rolling, startup, trouble
     from tradewind.bench.figures import Figure, figure_line
     from tradewind.bench.platform import Platform
     from tradewind.chassis import logs
@@ -60,6 +72,9 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
                 if "gateway" in wanted:
                     click.echo("\ngateway")
                     figures += asyncio.run(gateway.measure(platform, click.echo))
+                if "rolling" in wanted:
+                    click.echo("\nrolling restarts under traffic")
+                    figures += asyncio.run(rolling.run(platform, click.echo, seed=seed))
             finally:
                 platform.down("--volumes")
     if "messaging" in wanted:
