@@ -15,6 +15,7 @@ from tradewind.chassis.ids import new_id
 from tradewind.chassis.migrations import migrate
 from tradewind.chassis.transport.postgres import ensure_schema
 from tradewind.stack import provision
+from tradewind.stack.consul import ConsulEngine, fetch
 from tradewind.stack.engines import KafkaEngine, PostgresEngine, ValkeyEngine
 from tradewind.stack.errors import StackError
 from tradewind.stack.ports import free_port
@@ -85,6 +86,30 @@ def _start_kafka(engine: KafkaEngine) -> None:
     """In CI a broker that cannot be had is a failure; elsewhere its tests are reported as not run."""
     try:
         asyncio.run(engine.start())
+    except StackError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"not run: {error}")
+
+
+@pytest.fixture(scope="session")
+def consul_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Consul agent that stays up: the one CONSUL_HTTP_ADDR names, else our own. Its keys and services are shared."""
+    if given := os.environ.get("CONSUL_HTTP_ADDR"):
+        yield f"consul://{given.removeprefix('http://')}"
+        return
+    request.getfixturevalue("consul_program")
+    engine = ConsulEngine(tmp_path_factory.mktemp("consul") / "consul")
+    asyncio.run(engine.start())
+    yield engine.url
+    asyncio.run(engine.stop())
+
+
+@pytest.fixture(scope="session")
+def consul_program() -> None:
+    """What agents that tests start themselves run; in CI its absence is a failure, elsewhere such tests are not run."""
+    try:
+        fetch()
     except StackError as error:
         if os.environ.get("CI"):
             raise

@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tradewind.mesh.identity import room_token
-from tradewind.mesh.registrar import Registrar
+from tradewind.mesh.registries.local_registrar import Registrar
 
 SECRET = "the platform secret of a test"
 PATIENCE_S = 20.0

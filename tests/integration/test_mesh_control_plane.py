@@ -23,7 +23,7 @@ from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import room_token
 from tradewind.mesh.policy import DEFAULT
-from tradewind.mesh.registrar import Registrar
+from tradewind.mesh.registries.local_registrar import Registrar
 from tradewind.services.gateway import usecases
 from tradewind.services.gateway.app import make_parts
 from tradewind.services.gateway.control import control_app

@@ -11,7 +11,7 @@ import pytest
 from tradewind.mesh import registry as module
 from tradewind.mesh.description import Registration
 from tradewind.mesh.identity import RoomIdentities, room_token
-from tradewind.mesh.registry import LEASE_S, OWN_PAUSE_S, LeaseUnknown, LocalRegistry, RegistryFull
+from tradewind.mesh.registries.local import LEASE_S, OWN_PAUSE_S, LeaseUnknown, LocalRegistry, RegistryFull
 from tradewind.mesh.state_file import StateFile
 
 

@@ -26,7 +26,7 @@ from tradewind.bench.platform import Platform
 from tradewind.bench.sampling import cpu_seconds
 from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.identity import room_token
-from tradewind.mesh.registrar import Registrar
+from tradewind.mesh.registries.local_registrar import Registrar
 from tradewind.stack.ports import free_port
 from tradewind.traffic.client import Refused, Shop, open_shop
 from tradewind.traffic.operator import operator_token

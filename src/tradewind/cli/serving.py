@@ -11,7 +11,7 @@ import uvloop
 
 from tradewind.chassis import lifecycle
 from tradewind.chassis.settings import ServiceSettings, SettingsError, load
-from tradewind.mesh.registrar import Registrar
+from tradewind.mesh.registries.local_registrar import Registrar
 from tradewind.stack.gate import wait_for_turn
 from tradewind.stack.room_settings import settings_class
 

@@ -25,7 +25,7 @@ from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.instance_client import InstanceClient
-from tradewind.mesh.registry import LocalRegistry
+from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway import store

@@ -10,7 +10,7 @@ from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.policy import RateLimits
-from tradewind.mesh.registry import LocalRegistry
+from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway.clients import KeySource
 from tradewind.services.gateway.figures import Figures

@@ -13,7 +13,7 @@ from tradewind.mesh.addresses import AddressUnknown, reachable_address
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE
 from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.envoy_admin import EnvoyAway
-from tradewind.mesh.registry import LeaseUnknown, RegistryFull
+from tradewind.mesh.registries.local import LeaseUnknown, RegistryFull
 from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
 from tradewind.services.gateway.domain import merge_openapi, usable_key_set
