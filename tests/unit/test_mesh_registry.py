@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tradewind.mesh import registry as module
 from tradewind.mesh.description import Registration
 from tradewind.mesh.identity import RoomIdentities, room_token
+from tradewind.mesh.registries import local as module
 from tradewind.mesh.registries.local import LEASE_S, OWN_PAUSE_S, LeaseUnknown, LocalRegistry, RegistryFull
 from tradewind.mesh.state_file import StateFile
 
