@@ -77,6 +77,7 @@ class Lab:
         self.edge, self.egress, self.admin, self.gateway, self.control, self.management = (
             f"http://127.0.0.1:{port}" for port in ports
         )
+        self.tls_port = 0
         self.access_log = folder / "access.log"
         self.process: asyncio.subprocess.Process | None = None
         self.log_path = folder / "gateway.log"

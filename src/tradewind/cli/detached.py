@@ -57,7 +57,7 @@ def _daemon(state: State, settings: StackSettings, *, fresh: bool, events_fd: in
     """The supervisor in a session of its own, its output in `supervisor.log`."""
     argv = [
         *(sys.executable, "-m", "tradewind.cli", "up"),
-        *("--port", str(settings.port), "--events-fd", str(events_fd)),
+        *("--port", str(settings.port), "--tls-port", str(settings.tls_port), "--events-fd", str(events_fd)),
         *(["--fresh"] if fresh else []),
         *(flag for name, count in settings.scale.items() for flag in ("--scale", f"{name}={count}")),
     ]

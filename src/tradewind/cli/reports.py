@@ -12,7 +12,7 @@ import click
 
 from tradewind.cli.output import json_line
 from tradewind.stack.client import awaited_supervisor
-from tradewind.stack.state import State
+from tradewind.stack.state import State, SupervisorRecord
 
 if TYPE_CHECKING:
     from tradewind.stack.host import Host
@@ -133,9 +133,15 @@ class TextReport(_Plain):
         return [
             f"Ready in {event['elapsed_s']:.1f} s",
             f"  API      {url}   documentation {url}/docs",
+            *(_tls(record) if record and record.tls_url else ()),
             f"  mail     {self._state.mail}   (tradewind mail ls)",
             f"  next     curl {url}/v1/products   or   tradewind ps",
         ]
+
+
+def _tls(record: SupervisorRecord) -> list[str]:
+    trust = f"   curl --cacert {record.tls_ca_file}" if record.tls_ca_file else ""
+    return [f"  TLS      {record.tls_url}{trust}"]
 
 
 def ended(code: int) -> str:

@@ -32,6 +32,9 @@ def _counts(_context: click.Context, _option: click.Parameter, values: tuple[str
 @click.option("-d", "--detach", is_flag=True, help="Return once it is ready; stop it with `tradewind down`.")
 @click.option("--port", type=int, help="Public port.  [default: TRADEWIND_PORT or 8080]")
 @click.option(
+    "--tls-port", type=int, help="Public port that speaks TLS, beside the other.  [default: GATEWAY_TLS_PORT or none]"
+)
+@click.option(
     "--scale", multiple=True, metavar="NAME=N", callback=_counts, help="Instances of a room; may be repeated."
 )
 @click.option(
@@ -44,6 +47,7 @@ def _counts(_context: click.Context, _option: click.Parameter, values: tuple[str
 def up(
     detach: bool,
     port: int | None,
+    tls_port: int | None,
     scale: dict[str, int],
     kafka: str | None,
     fresh: bool,
@@ -62,7 +66,7 @@ def up(
         raise click.UsageError(
             f"--scale: {CONTROL_PLANE} is the control plane and runs once; scale the rooms behind it"
         )
-    settings = read_settings(os.environ, port=port, scale=scale, kafka=kafka)
+    settings = read_settings(os.environ, port=port, tls_port=tls_port, scale=scale, kafka=kafka)
     if detach:
         from tradewind.cli.detached import start_detached
 

@@ -12,13 +12,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from tradewind.mesh.clusters import XDS_CLUSTER, fixed_cluster
-from tradewind.mesh.envoy_json import Json, control_plane_source, extension, socket_address
+from tradewind.mesh.edge_tls import hsts_filter, transport_socket
+from tradewind.mesh.envoy_json import Json, control_plane_source, duration, extension, socket_address
 from tradewind.mesh.listeners import OTLP_CLUSTER, ListenerSettings, edge_manager, egress_manager
 from tradewind.mesh.policy.defaults import DEFAULT
 from tradewind.mesh.route_config import EDGE, EGRESS
 
 GATEWAY_SERVICE = "gateway-service"
+EDGE_TLS = "edge-tls"
 MAX_CONNECTIONS = 10_000
+TLS_HANDSHAKE_S = 10.0
 
 
 class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +46,10 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     trace_ratio: float = 0.01
     trusted_proxies: int = 0
     """How many proxies of our own stand before the edge and append to `X-Forwarded-For`."""
+    tls_port: int = 0
+    """A second door to the same edge, which speaks TLS; 0: none."""
+    tls_secret_file: str = ""
+    hsts_max_age_s: int = 0
 
 
 def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
@@ -65,6 +72,7 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
         "static_resources": {
             "listeners": [
                 _listener(EDGE, settings.edge_host, settings.edge_port, edge_manager(listeners, source)),
+                *([_tls_listener(settings, listeners, source)] if settings.tls_port else []),
                 _listener(EGRESS, settings.egress_host, settings.egress_port, egress_manager(listeners, source)),
             ],
             "clusters": [
@@ -124,6 +132,15 @@ def _listener(name: str, host: str, port: int, manager: Json) -> Json:
         "per_connection_buffer_limit_bytes": 256 * 1024,
         "filter_chains": [{"filters": [manager]}],
     }
+
+
+def _tls_listener(settings: BootstrapSettings, listeners: ListenerSettings, source: Json) -> Json:
+    first = [hsts_filter(settings.hsts_max_age_s)] if settings.hsts_max_age_s else []
+    listener = _listener(EDGE_TLS, settings.edge_host, settings.tls_port, edge_manager(listeners, source, first))
+    listener["filter_chains"][0]["transport_socket"] = transport_socket(settings.tls_secret_file)
+    # Who opens a connection and says nothing holds memory and a file descriptor for no longer than this.
+    listener["filter_chains"][0]["transport_socket_connect_timeout"] = duration(TLS_HANDSHAKE_S)
+    return listener
 
 
 def _otlp_address(endpoint: str) -> tuple[str, int] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from tradewind.mesh import rate_limits
@@ -43,8 +45,8 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_cluster: str
 
 
-def edge_manager(settings: ListenerSettings, routes_from: Json) -> Json:
-    """The public door: strips, authenticates, limits, logs, then routes."""
+def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[Json] = ()) -> Json:
+    """The public door: strips, authenticates, limits, logs, then routes. `first` are filters before all others."""
     stripped = [*OURS_TO_SET, *(FORWARDED_BY_STRANGERS if settings.trusted_proxies else FORWARDED)]
     return _manager(
         EDGE,
@@ -52,6 +54,7 @@ def edge_manager(settings: ListenerSettings, routes_from: Json) -> Json:
         routes_from,
         stripped,
         filters=[
+            *first,
             extension(rate_limits.TELLER_FILTER, rate_limits.TELLER_TYPE),
             _jwt_filter(settings.jwks_cluster),
             extension(rate_limits.FILTER, rate_limits.FILTER_TYPE, stat_prefix="edge_rate_limit"),

@@ -14,7 +14,7 @@ import msgspec
 from tradewind.chassis.settings import SettingsError, load
 from tradewind.mesh.bootstrap import bootstrap_config, envoy_command
 from tradewind.mesh.envoy_binary import EnvoyMissing, find_envoy
-from tradewind.services.gateway.settings import GatewaySettings
+from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
 from tradewind.stack import probe
 from tradewind.stack.errors import StackError
 from tradewind.stack.hot_restart import base_id
@@ -86,6 +86,7 @@ class HotEnvoy:
     def _command(self, identity: str, epoch: int) -> tuple[str, ...]:
         self._epochs[identity] = epoch
         try:
+            prepare_edge_certificate(self._settings)
             bootstrap = bootstrap_config(self._settings.bootstrap)
         except ValueError as error:
             raise StackError(str(error)) from error

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import psutil
 
+from tradewind.mesh.edge_certificate import ca_file
 from tradewind.stack import events
 from tradewind.stack.administrator import Administrator, administrator, remember
 from tradewind.stack.control import Announcer, ControlDoor
@@ -63,7 +64,9 @@ class Host:
                 self._announce(
                     events.notice("TRADEWIND_POSTGRES_URL keeps its data: --fresh deletes only what is ours")
                 )
-        await self._require_port()
+        await self._require_port(self._settings.port, "--port")
+        if self._settings.tls_port:
+            await self._require_port(self._settings.tls_port, "--tls-port")
         await require_kafka(self._settings.kafka_url)
         if self._state.remember_bus(self._settings.kafka_url, datetime.now(UTC)):
             self._announce(
@@ -82,6 +85,8 @@ class Host:
                     created=psutil.Process().create_time(),
                     socket=str(door.path),
                     url=self._settings.url,
+                    tls_url=self._settings.tls_url,
+                    tls_ca_file=self._tls_ca_file(),
                     kafka_url=self._settings.kafka_url,
                 )
             )
@@ -110,13 +115,19 @@ class Host:
 
         return tell
 
-    async def _require_port(self) -> None:
-        port, host = self._settings.port, self._settings.host
+    def _tls_ca_file(self) -> str:
+        given = self._settings.environ.get("GATEWAY_TLS_CERT_FILE")
+        if given or not self._settings.tls_port:
+            return ""
+        return str(ca_file(self._state.folder / "gateway" / "tls"))
+
+    async def _require_port(self, port: int, flag: str) -> None:
+        host = self._settings.host
         deadline = asyncio.get_running_loop().time() + _PORT_WAIT_S
         while not is_free(port, host):
             holder = holder_of(port)
             if holder.pid is not None or asyncio.get_running_loop().time() > deadline:
-                raise taken(port, host, holder)
+                raise taken(port, host, holder, flag)
             await asyncio.sleep(0.05)
 
 

@@ -76,11 +76,11 @@ def holder_of(port: int) -> Holder:
     return Holder(None, "a process of another user")
 
 
-def taken(port: int, host: str, holder: Holder) -> StackError:
+def taken(port: int, host: str, holder: Holder, flag: str = "--port") -> StackError:
     """The error that names a taken public port's holder, and the flag with a port that is free."""
     who = f"{holder.command} (pid {holder.pid})" if holder.pid else holder.command
     free = next((near for near in range(port + 1, min(port + _NEAR, 65536)) if is_free(near, host)), 0)
-    another = f"tradewind up --port {free}" if free else "tradewind up --port N"
+    another = f"tradewind up {flag} {free}" if free else f"tradewind up {flag} N"
     return StackError(f"port {port} is taken by {who}", f"stop it, or choose another port: {another}")
 
 

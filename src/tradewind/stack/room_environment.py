@@ -32,6 +32,7 @@ class Addresses:
     kafka_url: str = ""
     edge_host: str
     edge_port: int
+    edge_tls_port: int = 0
     gateway_port: int
     gateway_management_port: int
     control_port: int
@@ -126,6 +127,7 @@ class Surroundings:
             "GATEWAY_CONTROL_PORT": str(at.control_port),
             "GATEWAY_EDGE_HOST": at.edge_host,
             "GATEWAY_EDGE_PORT": str(at.edge_port),
+            "GATEWAY_TLS_PORT": str(at.edge_tls_port),
             "GATEWAY_EGRESS_HOST": "127.0.0.1",
             "GATEWAY_EGRESS_PORT": str(at.egress_port),
             "GATEWAY_ENVOY_ADMIN_PORT": str(at.envoy_admin_port),

@@ -20,6 +20,8 @@ class StackSettings:
     """`port` and `host` are the public edge. A `*_url` of an engine means: use that one, start none of our own."""
 
     port: int = DEFAULT_PORT
+    tls_port: int = 0
+    """A second port of the edge, which speaks TLS; 0: none."""
     host: str = "127.0.0.1"
     scale: Mapping[str, int] = field(default_factory=dict)
     postgres_url: str = ""
@@ -36,11 +38,18 @@ class StackSettings:
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{host}:{self.port}"
 
+    @property
+    def tls_url(self) -> str:
+        """The public URL over TLS on this machine; empty without such a port."""
+        host = "localhost" if self.host in ("0.0.0.0", "::", "127.0.0.1") else self.host
+        return f"https://{host}:{self.tls_port}" if self.tls_port else ""
+
 
 def read_settings(
     environ: Mapping[str, str],
     *,
     port: int | None = None,
+    tls_port: int | None = None,
     scale: Mapping[str, int] | None = None,
     kafka: str | None = None,
 ) -> StackSettings:
@@ -50,6 +59,7 @@ def read_settings(
             raise StackError(f"--scale {room}={count} is out of range", f"0 to {MAX_INSTANCES} instances")
     return StackSettings(
         port=_port(environ, port),
+        tls_port=_tls_port(environ, tls_port),
         host=environ.get("GATEWAY_EDGE_HOST") or "127.0.0.1",
         scale=scale or {},
         postgres_url=_url(environ, "TRADEWIND_POSTGRES_URL", "postgresql", "postgres"),
@@ -66,6 +76,14 @@ def _port(environ: Mapping[str, str], flag: int | None) -> int:
     if not text.isdigit() or not 1 <= int(text) <= _MAX_PORT:
         named = "--port" if flag is not None else "TRADEWIND_PORT"
         raise StackError(f"{named} {text!r} is not a port", f"a number from 1 to {_MAX_PORT}")
+    return int(text)
+
+
+def _tls_port(environ: Mapping[str, str], flag: int | None) -> int:
+    text = str(flag) if flag is not None else environ.get("GATEWAY_TLS_PORT") or "0"
+    if not text.isdigit() or int(text) > _MAX_PORT:
+        named = "--tls-port" if flag is not None else "GATEWAY_TLS_PORT"
+        raise StackError(f"{named} {text!r} is not a port", f"a number from 1 to {_MAX_PORT}, or 0 for none")
     return int(text)
 
 

@@ -44,6 +44,10 @@ class SupervisorRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: float
     socket: str
     url: str
+    tls_url: str = ""
+    """The public URL over TLS; empty: there is none."""
+    tls_ca_file: str = ""
+    """What to trust for it, where the certificate is of our own making."""
     kafka_url: str = ""
     """Where the events travel; empty: in the database `bus`."""
 

@@ -60,6 +60,7 @@ class Topology:
             kafka_url=settings.kafka_url,
             edge_host=settings.host,
             edge_port=settings.port,
+            edge_tls_port=settings.tls_port,
             gateway_port=free_port(),
             gateway_management_port=free_port(),
             control_port=free_port(),
@@ -226,7 +227,12 @@ class Topology:
                 env=self._around.inherited(),
                 ready=lambda _pid: hot.is_serving(identity),
                 url=at.edge_url,
-                ports={"edge_port": at.edge_port, "egress_port": at.egress_port, "admin_port": at.envoy_admin_port},
+                ports={
+                    "edge_port": at.edge_port,
+                    **({"edge_tls_port": at.edge_tls_port} if at.edge_tls_port else {}),
+                    "egress_port": at.egress_port,
+                    "admin_port": at.envoy_admin_port,
+                },
             )
 
         return Unit(

@@ -34,9 +34,9 @@ from tradewind.services.gateway.clients import KeySource
 from tradewind.services.gateway.control import control_app
 from tradewind.services.gateway.control_server import serving
 from tradewind.services.gateway.figures import Figures
-from tradewind.services.gateway.jobs import gateway_jobs
+from tradewind.services.gateway.jobs import certificate_job, gateway_jobs
 from tradewind.services.gateway.parts import EnvoyView, Parts
-from tradewind.services.gateway.settings import GatewaySettings
+from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
 
 POLL_S = 0.05
 
@@ -69,7 +69,7 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
         limits=settings.rate_limits,
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         figures=Figures(metrics),
-        jobs=(keys, envoy_watch),
+        jobs=(keys, envoy_watch, *([certificate_job(settings)] if settings.tls_port else [])),
     )
     registry.on_change(keys.wake)
     return parts
@@ -114,6 +114,7 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
 
 @contextlib.asynccontextmanager
 async def _managed_envoy(settings: GatewaySettings, parts: Parts) -> AsyncIterator[None]:
+    prepare_edge_certificate(settings)
     bootstrap = StateFile(Path(settings.state_dir) / "envoy.json")
     bootstrap.write(msgspec.json.encode(bootstrap_config(settings.bootstrap)))
     command = envoy_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 
 from tradewind.chassis.metrics import Metrics
 from tradewind.mesh.envoy_admin import EnvoyStats
@@ -21,8 +22,15 @@ class Figures:
         )
         self._live = metrics.gauge("mesh_envoy_live", "Whether Envoy answers and has its configuration.")
         self._refused = metrics.gauge("mesh_envoy_refused_updates", "Updates Envoy refused since it started.")
+        self._certificate = metrics.gauge(
+            "mesh_edge_certificate_expiry_timestamp_seconds", "When the certificate of the TLS port expires, Unix time."
+        )
         requests = metrics.gauge("mesh_envoy_requests", "Requests taken by Envoy since it started.", ("listener",))
         self._requests = {name: requests.labels(name) for name in ("edge", "egress")}
+
+    def note_certificate(self, ends: datetime | None) -> None:
+        """Set when the certificate of the TLS port expires."""
+        self._certificate.set(ends.timestamp() if ends else math.nan)
 
     def note(
         self, *, instances: int, conflicts: int, standings: Sequence[Standing], stats: EnvoyStats | None, live: bool

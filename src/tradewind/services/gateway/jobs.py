@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.jobs import Job
+from tradewind.mesh.edge_certificate import CertificateUnusable
 from tradewind.services.gateway import usecases
 from tradewind.services.gateway.parts import Parts
+from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
 
 KEYS_EVERY_S = 5.0
 ENVOY_EVERY_S = 2.0
+CERTIFICATE_EVERY_S = 3600.0
+
+
+def certificate_job(settings: GatewaySettings) -> Job[Parts]:
+    """`edge-certificate`: one of our own making is made anew before it ends; Envoy takes it from the file."""
+
+    async def renew(parts: Parts) -> None:
+        try:
+            ends = await asyncio.to_thread(prepare_edge_certificate, settings)
+        except CertificateUnusable as exc:
+            raise Unavailable("edge-certificate-unusable", f"{exc}.") from exc
+        parts.figures.note_certificate(ends)
+
+    return Job("edge-certificate", CERTIFICATE_EVERY_S, renew)
 
 
 def gateway_jobs() -> tuple[Job[Parts], Job[Parts]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from tradewind.chassis.settings import Count, Port, Secret, ServiceSettings, Setting
+from tradewind.chassis.settings import Count, Port, Secret, ServiceSettings, Setting, SettingsError
 from tradewind.mesh.bootstrap import BootstrapSettings
+from tradewind.mesh.edge_certificate import CertificateFiles, prepare, secret_file
 from tradewind.mesh.policy import Bucket, RateLimits
 
 
@@ -36,12 +39,43 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         int, Meta(ge=0, le=16), Setting("Proxies of our own before the edge, which append X-Forwarded-For.")
     ] = 0
+    tls_port: Annotated[Port, Setting("Port of the public edge that speaks TLS; 0: none.")] = 0
+    tls_cert_file: Annotated[
+        str, Setting("PEM file of the edge's certificate and its chain; empty: one is made, with a CA of its own.")
+    ] = ""
+    tls_key_file: Annotated[str, Setting("PEM file of the key of TLS_CERT_FILE.")] = ""
+    tls_names: Annotated[str, Setting("Names and addresses, parted by commas, of a certificate of our own making.")] = (
+        "localhost,127.0.0.1,::1"
+    )
+    hsts_max_age_s: Annotated[
+        int,
+        Meta(ge=0, le=10**9),
+        Setting("Seconds for which browsers are to speak only TLS with us; said only with a given certificate."),
+    ] = 31_536_000
     rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.")] = 200
     rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.")] = 400
     rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.")] = 100
     rate_address_burst: Annotated[Count, Setting("Requests at once of one address without a token.")] = 200
     rate_auth_per_s: Annotated[Count, Setting("Registrations and logins a second of one address.")] = 5
     rate_auth_burst: Annotated[Count, Setting("Registrations and logins at once of one address.")] = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            missing = "TLS_KEY_FILE" if self.tls_cert_file else "TLS_CERT_FILE"
+            raise SettingsError([f"{self.PREFIX}{missing}: missing. A certificate and its key are given together."])
+
+    @property
+    def tls_folder(self) -> Path:
+        """Where the edge's certificate is made, or said where it lies."""
+        return Path(self.state_dir) / "tls"
+
+    @property
+    def tls_given(self) -> CertificateFiles | None:
+        """The certificate somebody else looks after, if any."""
+        if not self.tls_cert_file:
+            return None
+        return CertificateFiles(chain=Path(self.tls_cert_file), key=Path(self.tls_key_file))
 
     @property
     def rate_limits(self) -> RateLimits:
@@ -69,4 +103,20 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             otlp_endpoint=self.otlp_endpoint,
             trace_ratio=self.trace_ratio,
             trusted_proxies=self.trusted_proxies,
+            tls_port=self.tls_port,
+            tls_secret_file=str(secret_file(self.tls_folder.absolute())) if self.tls_port else "",
+            # A browser that was told so by a laptop would refuse the plain port of the same name, too.
+            hsts_max_age_s=self.hsts_max_age_s if self.tls_given else 0,
         )
+
+
+def prepare_edge_certificate(settings: GatewaySettings) -> datetime | None:
+    """See that the TLS port has a certificate, and return when that expires; None without such a port.
+
+    Raises:
+        CertificateUnusable: a ValueError that names the file and what is wrong with it.
+    """
+    if not settings.tls_port:
+        return None
+    names = [name.strip() for name in settings.tls_names.split(",") if name.strip()]
+    return prepare(settings.tls_folder.absolute(), settings.tls_given, names)
