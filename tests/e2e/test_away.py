@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -33,6 +34,14 @@ async def away(platform: Platform, *rooms: str) -> AsyncIterator[None]:
     finally:
         for room in rooms:
             await asyncio.to_thread(platform.command, "scale", f"{room}=1")
+
+
+def works_without(platform: Platform, name: str) -> list[str]:
+    """What a process that is ready says it goes without, as `tradewind ps` shows it."""
+    rows = json.loads(platform.command("ps", "--format", "json"))["processes"]
+    (row,) = (row for row in rows if row["name"] == name)
+    assert row["ready"]
+    return list(row["degraded"])
 
 
 async def test_what_a_room_missed_it_hears_afterwards(platform: Platform, shop: Shop, admin: str) -> None:
@@ -75,6 +84,7 @@ async def test_without_the_bus_orders_are_taken_and_settle_once_it_is_back(
         placed = [
             (buyer, await shop.place_order(buyer, [(sku, 1)], "pm_card_visa")) for _ in range(4) for buyer in buyers
         ]
+        await asyncio.to_thread(until, lambda: works_without(platform, "order-1") == ["bus"], "word of the bus")
         # Their events are in the outbox, and nowhere else.
         for buyer, order in placed:
             assert (await shop.order(buyer.token, order["id"]))["status"] == "pending"

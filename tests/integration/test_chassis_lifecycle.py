@@ -98,6 +98,7 @@ async def test_it_leaves_the_mesh_before_it_stops_and_finishes_what_is_in_flight
     )
     await until_ready(witness)
     assert witness.ready_before == 503
+    assert await witness.status("/startupz", "management_port") == 200
     async with aiohttp.ClientSession() as session:
         held = asyncio.create_task(session.get(witness.url("/v1/slow")))
         await gate.entered.wait()

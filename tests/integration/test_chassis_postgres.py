@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.postgres import Database
+from tradewind.chassis.request_scope import use_request
 from tradewind.stack.engines import PostgresEngine
 from tradewind.stack.ports import free_port
 
@@ -75,6 +76,47 @@ async def test_a_cancelled_transaction_leaves_nothing_and_its_connection_is_clea
     # The pool skips the reset, so nothing may be left to reset: all of it was local to the transaction.
     for value in await asyncio.gather(*(database.value("SHOW lock_timeout") for _ in range(8))):
         assert value == "0"
+
+
+async def test_no_statement_runs_for_a_request_whose_deadline_has_passed(database: Database) -> None:
+    """A sequence does not roll back, so it shows also what was run and undone."""
+    await database.execute("CREATE SEQUENCE run")
+    ran = "SELECT nextval('run')"
+    with use_request("late", timeout_s=30.0) as scope:
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO thing VALUES (1)")
+            assert await tx.value(ran) == 1
+            scope.deadline_s = 0.0
+            for statement in (tx.value(ran), tx.row(ran), tx.rows(ran), tx.execute(ran), tx.many(ran, [()])):
+                with pytest.raises(Unavailable) as too_late:
+                    await statement
+                assert (too_late.value.code, too_late.value.status) == ("deadline-exceeded", 504)
+        for statement in (database.value(ran), database.row(ran), database.rows(ran), database.execute(ran)):
+            with pytest.raises(Unavailable, match="time is up"):
+                await statement
+        with pytest.raises(Unavailable, match="time is up"):
+            async with database.transaction():
+                pytest.fail("a transaction was begun")
+    # What was done in time is kept, what raised is undone, and the connections are clean.
+    assert (await database.value("SELECT last_value FROM run"), await count(database)) == (1, 1)
+    with use_request("late", timeout_s=30.0) as scope, pytest.raises(Unavailable):
+        async with database.transaction() as tx:
+            await tx.execute("INSERT INTO thing VALUES (2)")
+            scope.deadline_s = 0.0
+            await tx.execute("INSERT INTO thing VALUES (3)")
+    assert await asyncio.gather(*(count(database) for _ in range(4))) == [1] * 4
+
+
+async def test_a_request_that_waited_too_long_for_a_connection_runs_nothing(database: Database) -> None:
+    await database.execute("CREATE SEQUENCE run")
+    async with database.transaction(), database.transaction():  # all the pool has
+        with use_request("late", timeout_s=30.0) as scope:
+            waiting = asyncio.create_task(database.value("SELECT nextval('run')"))
+            await asyncio.sleep(0)
+            scope.deadline_s = 0.0
+    with pytest.raises(Unavailable, match="time is up"):
+        await waiting
+    assert await database.value("SELECT is_called FROM run") is False
 
 
 async def test_a_wrong_value_is_our_fault_and_not_the_server_s(database: Database) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from email.message import Message
 from typing import Any
 
@@ -16,7 +18,9 @@ from tests.asgi import call
 from tests.conftest import RoomDatabase
 from tests.cursors import IMPOSSIBLE_MOMENTS, cursor
 from tests.received import received
-from tradewind.chassis.clock import SystemClock
+from tradewind.chassis.breaker import Breaker
+from tradewind.chassis.circuit import Circuit
+from tradewind.chassis.clock import ManualClock, SystemClock
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.identity import Caller
@@ -161,6 +165,37 @@ async def test_without_a_mail_server_nothing_is_lost(parts: Parts, room_database
     assert row is not None
     assert (row["sent_at"], row["attempts"], row["later"]) == (None, 1, True)
     assert "away" in row["last_error"]
+
+
+async def test_a_mail_server_that_is_away_is_left_alone_and_no_mail_counts_it(parts: Parts) -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    breaker = Breaker(window_s=60, least_calls=4, open_s=15, monotonic_s=clock.monotonic_s)
+    mailer = SmtpMailer(f"smtp://127.0.0.1:{free_port()}", timeout_s=1, circuit=Circuit("smtp", Metrics(), breaker))
+    away = dataclasses.replace(parts, mailer=mailer)
+    await tell(away, registered(new_id()))
+
+    async def tries() -> int:
+        await parts.database.execute("UPDATE mail SET due_at = now()")
+        with pytest.raises(Unavailable):
+            await usecases.send_due_mails(away)
+        return int(await parts.database.value("SELECT attempts FROM mail"))
+
+    assert [await tries() for _ in range(6)] == [1, 2, 3, 4, 4, 4]
+    with pytest.raises(Unavailable, match="smtp"):
+        await mailer.circuit.check()
+    clock.advance(16)
+    assert await tries() == 5
+
+
+async def test_a_mail_server_that_accepts_and_then_says_nothing_is_given_up_in_time(parts: Parts) -> None:
+    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    mailer = SmtpMailer(f"smtp://127.0.0.1:{port}", timeout_s=0.2)
+    await tell(parts, registered(new_id()))
+    async with asyncio.timeout(10), silent:
+        with pytest.raises(Unavailable, match="away"):
+            await usecases.send_due_mails(dataclasses.replace(parts, mailer=mailer))
+    assert mailer.circuit.breaker.failures_in_a_row == 1
 
 
 class Verifier:

@@ -682,4 +682,37 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "            if False:",
         "tests/unit/test_payment_settings.py",
     ),
+    # health and deadlines
+    _one(
+        "degraded-is-ready",
+        "a neighbour that a service can do without takes no instance out of rotation",
+        "chassis/health.py",
+        "for word in (*state.values(), *needs.values()))",
+        "for word in (*state.values(), *needs.values(), *wishes.values()))",
+        "tests/unit/test_chassis_health.py",
+    ),
+    _one(
+        "deadline-before-the-handler",
+        "a request that nobody waits for any more does not reach its handler",
+        "chassis/http/app.py",
+        "                require_time()\n",
+        "",
+        "tests/unit/test_http.py",
+    ),
+    _one(
+        "deadline-after-the-pool",
+        "a request that waited too long for a connection sends no statement",
+        "chassis/postgres.py",
+        "        require_time()\n        yield connection\n",
+        "        yield connection\n",
+        f"{_I}/test_chassis_postgres.py",
+    ),
+    _one(
+        "smtp-left-alone",
+        "a mail counts no try that was not made",
+        "services/notification/usecases.py",
+        "    parts.mailer.require()\n",
+        "",
+        f"{_I}/test_notification.py",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -57,6 +58,8 @@ class Verifier:
     async def verify(self, token: str) -> Caller:
         if token == "bad":
             raise Unauthenticated("token-invalid")
+        if token == "slow":
+            await asyncio.sleep(0.005)
         return Caller(subject=token, email="", name="", roles=frozenset(token.split("+")), session_id="", token=token)
 
 
@@ -230,6 +233,24 @@ async def test_a_path_that_names_nothing_is_404() -> None:
 async def test_another_method_is_405_with_allow() -> None:
     answer = await call(APP, "DELETE", "/v1/baskets")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+async def test_a_request_nobody_waits_for_any_more_does_not_reach_its_handler() -> None:
+    reached: list[str] = []
+    late = Api("late", tag="Late")
+
+    @late.get("/v1/late", access=SIGNED_IN)
+    async def handle(call: Call[str]) -> None:
+        """Note the call."""
+        reached.append(call.caller.subject)
+
+    app = build_asgi(late, "the parts", Doorman(Verifier(), None, Metrics()))
+    for timeout_ms, status in (("1", 504), ("60000", 200)):
+        headers = {"authorization": "Bearer slow", "x-tradewind-timeout-ms": timeout_ms}
+        answer = await call(app, "GET", "/v1/late", headers=headers)
+        assert answer.status == status
+        assert reached == ([] if status == 504 else ["slow"])
+        assert status == 200 or answer.json["code"] == "deadline-exceeded"
 
 
 async def test_preconditions() -> None:

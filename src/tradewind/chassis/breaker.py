@@ -79,6 +79,8 @@ class Breaker:
         self._under_way = 0
         self._succeeded = 0
         self._slices: dict[int, list[int]] = {}
+        self.failures_in_a_row = 0
+        """The latest calls that failed, up to the last one that did not."""
 
     @property
     def state(self) -> State:
@@ -104,6 +106,8 @@ class Breaker:
         return max(0.0, self._opened_s + self._open_s - self._monotonic_s())
 
     def _record(self, era: int, outcome: bool | None) -> None:
+        if outcome is not None:
+            self.failures_in_a_row = 0 if outcome else self.failures_in_a_row + 1
         if era != self._era:
             return
         if self._state is State.HALF_OPEN:

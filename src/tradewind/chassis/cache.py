@@ -20,6 +20,7 @@ import msgspec
 
 from tradewind.chassis import cache_shelf, request_scope
 from tradewind.chassis.cache_shelf import Shelf
+from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.settings import Secret
 
@@ -119,6 +120,15 @@ class Cache:
         task = asyncio.get_running_loop().create_task(self.invalidate(*keys))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def ping(self) -> None:
+        """Return if Valkey answers, or there is none.
+
+        Raises:
+            Unavailable: `cache-unavailable`: it does not, or not within the time-out.
+        """
+        if self._shelf is not None and not await self._shelf.ping():
+            raise Unavailable("cache-unavailable", "Valkey does not answer.")
 
     async def close(self) -> None:
         """Finish what is under way, for at most a second, and disconnect."""

@@ -91,9 +91,9 @@ class Shelf:
         self._owed: dict[str, object] = {}
         self._settling = False
 
-    async def ping(self) -> None:
-        """Connect; the log says it when that fails."""
-        await self._ask("connect", self._client.ping)
+    async def ping(self) -> bool:
+        """Whether it answers; the log says it when it does not. Asks also while Valkey is left alone."""
+        return await self._ask("connect", self._client.ping) is not None
 
     async def read(self, key: str) -> Found | NotAsked:
         """What lies under `key`; `skipped` when Valkey is not to be asked now, `error` when it did not answer."""

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tradewind.chassis.cache import Cache
 from tradewind.chassis.client import MeshClient
 from tradewind.chassis.clock import Clock, SkewedClock, SystemClock
+from tradewind.chassis.health import Readiness
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.instance import instance_name
 from tradewind.chassis.metrics import Metrics
@@ -24,7 +26,8 @@ from tradewind.chassis.transport import Transport, open_transport
 class Foundation:
     """The parts every service may build on. `database` and `transport` are there for rooms that keep state.
 
-    `draining` is set when the service is about to stop: what would last, such as a stream, is to end now.
+    `draining` is set when the service is about to stop: what would last, such as a stream, is to end now. A room tells
+    `readiness` what else it would rather have.
     """
 
     service: str
@@ -38,6 +41,7 @@ class Foundation:
     transport: Transport | None
     optional_database: Database | None
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    readiness: Readiness = field(default_factory=Readiness)
 
     @property
     def database(self) -> Database:
@@ -62,6 +66,7 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
     instance = instance_name(settings.instance, room)
     clock = SkewedClock(Path(settings.clock_skew_file)) if settings.clock_skew_file else SystemClock()
     metrics = Metrics(service=service, instance=instance)
+    readiness = Readiness(metrics)
     async with contextlib.AsyncExitStack() as stack:
         database = transport = None
         if isinstance(settings, DatabaseServiceSettings):
@@ -73,12 +78,17 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
                 application_name=instance,
             )
             stack.push_async_callback(database.close)
+            readiness.need("database", database.ping)
             metrics.watch_pool(database.connections)
         if settings.bus_url:
             transport = await open_transport(settings.bus_url.reveal(), member=instance)
             stack.push_async_callback(transport.close)
+            # What is committed waits in the outbox, so requests succeed without it.
+            readiness.prefer("bus", partial(_reach, transport, room))
         cache = await Cache.open(settings.valkey_url, prefix=room, metrics=metrics)
         stack.push_async_callback(cache.close)
+        if settings.valkey_url:
+            readiness.prefer("cache", cache.ping)
         mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics)
         stack.push_async_callback(mesh.close)
         verifier = TokenVerifier(settings.jwks_url, clock=clock)
@@ -94,4 +104,9 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
             outbox=Outbox(service, clock=clock),
             transport=transport,
             optional_database=database,
+            readiness=readiness,
         )
+
+
+async def _reach(transport: Transport, topic: str) -> None:
+    await transport.heads([topic])

@@ -18,7 +18,7 @@ from tradewind.chassis import idempotency, logs, otlp, trace
 from tradewind.chassis.consumer import Consumer
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.foundation import Foundation, open_foundation
-from tradewind.chassis.health import Readiness, management_app
+from tradewind.chassis.health import management_app
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.chassis.instance import instance_name
@@ -65,12 +65,10 @@ async def serve(service: Service[P], settings: ServiceSettings, registrar: Regis
         if foundation is None:
             return 0
         parts = await stack.enter_async_context(service.assemble(foundation))
-        readiness = Readiness()
+        readiness = foundation.readiness
         background = _background(service, settings, foundation, parts)
         public, management = _listen(settings.host, settings.port), _listen(settings.host, settings.management_port)
         doorman = Doorman(foundation.verifier, foundation.optional_database, foundation.metrics)
-        if foundation.optional_database is not None:
-            readiness.need("database", _ping(foundation))
         servers = [
             _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s),
             _Server.made(management_app(readiness, foundation.metrics), management, 1.0),
@@ -116,6 +114,7 @@ def _background(
     service: Service[P], settings: ServiceSettings, foundation: Foundation, parts: P
 ) -> Sequence[_Background]:
     found: list[_Background] = []
+    found.append(_Background("health", foundation.readiness.watch))
     database = foundation.optional_database
     if service.emits and isinstance(settings, DatabaseServiceSettings):
         if foundation.transport is None:
@@ -142,13 +141,6 @@ def _background(
 
 async def _forget(foundation: Foundation) -> None:
     await idempotency.forget_old_keys(foundation.database)
-
-
-def _ping(foundation: Foundation) -> Callable[[], Coroutine[Any, Any, None]]:
-    async def ping() -> None:
-        await foundation.database.value("SELECT 1")
-
-    return ping
 
 
 def _description(

@@ -16,6 +16,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from tradewind.chassis.errors import Unavailable
+from tradewind.chassis.request_scope import require_time
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -122,32 +123,46 @@ class Statements:
 
 
 class Tx(Statements):
-    """One open transaction. It ends with the `async with` block that made it: commit, or roll back on an exception."""
+    """One open transaction. It ends with the `async with` block that made it: commit, or roll back on an exception.
+
+    Once the deadline of the request it serves has passed, every further statement raises `deadline-exceeded` instead of
+    being sent.
+    """
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._after_commit: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, *args: Any) -> list[Record]:
+        require_time()
         with _translated:
             return await self._connection.fetch(sql, *args)
 
     async def row(self, sql: str, *args: Any) -> Record | None:
+        require_time()
         with _translated:
             return await self._connection.fetchrow(sql, *args)
 
     async def value(self, sql: str, *args: Any) -> Any:
+        require_time()
         with _translated:
             return await self._connection.fetchval(sql, *args)
 
     async def execute(self, sql: str, *args: Any) -> str:
+        require_time()
         with _translated:
             return await self._connection.execute(sql, *args)
 
     async def many(self, sql: str, argsets: Iterable[Sequence[Any]]) -> None:
         """Run one statement for every set of arguments, pipelined."""
+        require_time()
         with _translated:
             await self._connection.executemany(sql, argsets)
+
+    async def _end(self, verb: str) -> None:
+        # Whatever the time: what is done is kept or undone, and the connection goes back clean.
+        with _translated:
+            await self._connection.execute(verb)
 
     @contextlib.asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -170,7 +185,7 @@ class Tx(Statements):
 
 
 class Reader(Statements):
-    """Single statements on a pool, each its own transaction."""
+    """Single statements on a pool, each its own transaction; none is sent for a request whose deadline has passed."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -245,10 +260,14 @@ class Database(Reader):
             except BaseException:
                 # A connection that is gone has rolled back by itself.
                 with contextlib.suppress(Unavailable):
-                    await tx.execute("ROLLBACK")
+                    await tx._end("ROLLBACK")  # noqa: SLF001 - the transaction's other half
                 raise
-            await tx.execute("COMMIT")
-        tx._committed()  # noqa: SLF001 - the transaction's other half
+            await tx._end("COMMIT")  # noqa: SLF001 - as above
+        tx._committed()  # noqa: SLF001 - as above
+
+    async def ping(self) -> None:
+        """Return if the database answers a statement; raises `Unavailable` if not."""
+        await self.value("SELECT 1")
 
     def connections(self) -> tuple[int, int]:
         """Connections of the main pool in use, and open in all."""
@@ -294,9 +313,11 @@ def _attributes(*, writes: bool) -> SessionAttribute:
 
 @contextlib.asynccontextmanager
 async def _connection(pool: asyncpg.Pool) -> AsyncIterator[_Connection]:
+    require_time()
     with _translated:
         connection = await pool.acquire(timeout=ACQUIRE_TIMEOUT_S)
     try:
+        require_time()
         yield connection
     finally:
         await pool.release(connection)

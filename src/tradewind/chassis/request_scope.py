@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from contextvars import ContextVar, Token
 
+from tradewind.chassis.errors import Unavailable
+
 REQUEST_ID_HEADER = "x-request-id"
 TIMEOUT_HEADER = "x-tradewind-timeout-ms"
 
@@ -70,6 +72,17 @@ def remaining_s(most_s: float) -> float:
     if scope is None or scope.deadline_s is None:
         return most_s
     return max(0.0, min(most_s, scope.deadline_s - time.monotonic()))
+
+
+def require_time() -> None:
+    """Return if somebody still waits for the answer: asked before each step that costs a neighbour something.
+
+    Raises:
+        Unavailable: 504 `deadline-exceeded`.
+    """
+    scope = _current.get()
+    if scope is not None and scope.deadline_s is not None and time.monotonic() >= scope.deadline_s:
+        raise Unavailable("deadline-exceeded", "The caller's time is up; nothing more was begun.", status=504)
 
 
 def parse_timeout_ms(value: str | None) -> float | None:

@@ -78,7 +78,9 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
 
     host: Annotated[str, Setting("Address the service listens on.")] = "127.0.0.1"
     port: Annotated[Port, Setting("Port of the service's HTTP; 0 takes a free one.")] = 0
-    management_port: Annotated[Port, Setting("Port of /livez, /readyz and /metrics; 0 takes a free one.")] = 0
+    management_port: Annotated[
+        Port, Setting("Port of /livez, /readyz, /startupz and /metrics; 0 takes a free one.")
+    ] = 0
     instance: Annotated[str, Setting("Name of this process among its kind; default: room and host name.")] = ""
     advertise_host: Annotated[
         str,

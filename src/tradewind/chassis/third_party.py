@@ -16,6 +16,7 @@ from yarl import URL
 from tradewind.chassis import request_scope, trace
 from tradewind.chassis.answers import read_answer
 from tradewind.chassis.breaker import Breaker, Permit, State
+from tradewind.chassis.circuit import Circuit
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.metrics import Metrics
@@ -63,16 +64,13 @@ class ThirdPartyClient:
         self._headers = dict(headers or {})
         self._pool_size = pool_size
         self._metrics = metrics or Metrics()
-        self._breaker = breaker or Breaker(on_change=self._log_change)
-        self._metrics.watch(
-            "circuit_state", "0 closed, 1 half-open, 2 open.", lambda: self._breaker.state, {"target": name}
-        )
+        self.circuit = Circuit(name, self._metrics, breaker)
         self._session: aiohttp.ClientSession | None = None
 
     @property
     def state(self) -> State:
         """The state of the circuit."""
-        return self._breaker.state
+        return self.circuit.breaker.state
 
     async def call(
         self,
@@ -89,12 +87,13 @@ class ThirdPartyClient:
             NotSent: `provider-unavailable` or `deadline-exceeded`; the request was not sent.
             OutcomeUnknown: `provider-outcome-unknown`; it was, or may have been.
         """
-        permit = self._breaker.ask()
+        breaker = self.circuit.breaker
+        permit = breaker.ask()
         if permit is None:
             raise NotSent(
                 "provider-unavailable",
                 f"{self._name} is failing and is left alone for now.",
-                retry_after_s=self._breaker.retry_after_s() or 1.0,
+                retry_after_s=breaker.retry_after_s() or 1.0,
             )
         try:
             return await self._send(permit, method, path, body, headers or {}, timeout_s)
@@ -152,9 +151,6 @@ class ThirdPartyClient:
         if isinstance(exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
             return NotSent("provider-unavailable", f"{self._name} cannot be reached.", retry_after_s=1.0)
         return OutcomeUnknown("provider-outcome-unknown", f"{self._name} did not answer in time.")
-
-    def _log_change(self, state: State) -> None:
-        log.warning("a circuit changed", target=self._name, state=state.name.lower())
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

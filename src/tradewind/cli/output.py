@@ -13,7 +13,14 @@ FORMAT = click.option("--format", "format_", type=click.Choice(["text", "json"])
 """The option every verb with a machine-readable answer has."""
 
 COLUMNS = ("NAME", "ROOM", "PID", "STATE", "RESTARTS", "MEMORY", "UPTIME", "URL", "WAITS FOR")
-_COLOURS = {"running": "green", "done": "green", "backoff": "red", "starting": "yellow", "draining": "yellow"}
+_COLOURS = {
+    "running": "green",
+    "done": "green",
+    "backoff": "red",
+    "starting": "yellow",
+    "draining": "yellow",
+    "degraded": "yellow",
+}
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
@@ -38,12 +45,12 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["name"],
         row["room"] or "",
         str(row["pid"] or ""),
-        row["state"],
+        "degraded" if row.get("degraded") and row["state"] == "running" else row["state"],
         str(row["restarts"]),
         f"{row['memory_mb']:.0f} MB" if row.get("memory_mb") else "",
         duration(row["uptime_s"]) if row["pid"] else "",
         row["url"],
-        ", ".join(row["waits_for"]),
+        ", ".join([*row["waits_for"], *row.get("degraded", ())]),
     )
 
 

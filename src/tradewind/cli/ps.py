@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import click
+import msgspec
 
 from tradewind.cli.output import COLUMNS, FORMAT, aligned, cells, json_line
+from tradewind.stack import probe
 from tradewind.stack.client import ask, running_supervisor
 from tradewind.stack.memory import pss_mb
 from tradewind.stack.state import State
 
 ANSWER_TIMEOUT_S = 10.0
+HEALTH_TIMEOUT_S = 3.0
 
 
 @click.command()
@@ -24,6 +29,7 @@ def ps(format_: str) -> None:
     alive = running_supervisor(state) is not None
     answer = next(ask(state, timeout_s=ANSWER_TIMEOUT_S, verb="ps")) if alive else nothing
     _weigh(answer["processes"])
+    asyncio.run(_examine(answer["processes"], state.ports() if alive else {}))
     if format_ == "json":
         click.echo(json_line(answer))
         return
@@ -42,3 +48,25 @@ def _weigh(rows: list[dict[str, Any]]) -> None:
     weights = pss_mb(*(row["pid"] for row in rows if row["pid"]))
     for row in rows:
         row["memory_mb"] = weights.get(row["pid"], 0.0)
+
+
+class _Health(msgspec.Struct):
+    degraded: list[str] = []
+
+
+async def _examine(rows: list[dict[str, Any]], ports: Mapping[str, Any]) -> None:
+    """Add what each service works without just now, as its management port says; nothing for a process that has none."""
+    found = await asyncio.gather(*(_degraded(ports.get(row["name"])) for row in rows))
+    for row, degraded in zip(rows, found, strict=True):
+        row["degraded"] = degraded
+
+
+async def _degraded(ports: object) -> list[str]:
+    port = ports.get("management_port") if isinstance(ports, dict) else None
+    if port is None:
+        return []
+    answer = await probe.http(f"http://127.0.0.1:{port}/readyz?verbose", timeout_s=HEALTH_TIMEOUT_S)
+    try:
+        return msgspec.json.decode(answer.body, type=_Health).degraded
+    except msgspec.DecodeError:
+        return []

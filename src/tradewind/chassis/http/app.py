@@ -34,7 +34,7 @@ from tradewind.chassis.identity import Caller
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.metrics import Metrics, RouteTimer
 from tradewind.chassis.postgres import Database, Tx
-from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, remaining_s, use_request
+from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, remaining_s, require_time, use_request
 
 P = TypeVar("P")
 
@@ -169,6 +169,7 @@ class _Endpoint(Generic[P]):
                 body = await self._read_body(request) if self._binder.reads_body else b""
                 arguments = self._binder.bind(request, body)
                 call = Call(self._parts, request, request_id, caller)
+                require_time()
                 if self._operation.stream:
                     return await self._run(call, arguments)
                 try:

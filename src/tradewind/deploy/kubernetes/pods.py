@@ -142,11 +142,16 @@ def powerless() -> Manifest:
 def probes() -> Manifest:
     """Of a service: alive as long as its event loop turns, whatever its neighbours do; ready when its database answers.
 
-    At the start it waits up to 60 s for engines that start beside it.
+    It has started once it is known to the mesh; it waits up to 60 s for engines that start beside it.
     """
     alive = {"httpGet": {"path": "/livez", "port": "management"}, "timeoutSeconds": 3}
     return {
-        "startupProbe": {**alive, "periodSeconds": 2, "failureThreshold": 45},
+        "startupProbe": {
+            **alive,
+            "httpGet": {"path": "/startupz", "port": "management"},
+            "periodSeconds": 2,
+            "failureThreshold": 45,
+        },
         "livenessProbe": {**alive, "periodSeconds": 10, "failureThreshold": 3},
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": "management"},

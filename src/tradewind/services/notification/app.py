@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from tradewind.chassis.foundation import Foundation
 from tradewind.chassis.service import Service
 from tradewind.services.notification.api import api
-from tradewind.services.notification.clients import SmtpMailer
+from tradewind.services.notification.clients import SmtpMailer, smtp_circuit
 from tradewind.services.notification.consumer import handlers
 from tradewind.services.notification.jobs import mail_job
 from tradewind.services.notification.parts import Parts
@@ -25,10 +25,17 @@ def create_app(settings: NotificationSettings, parts: Parts | None = None) -> Se
 
     @contextlib.asynccontextmanager
     async def assemble(foundation: Foundation) -> AsyncIterator[Parts]:
-        yield parts or Parts(
+        if parts is not None:
+            yield parts
+            return
+        mailer = SmtpMailer(
+            settings.smtp_url.reveal(), timeout_s=settings.mail_timeout_s, circuit=smtp_circuit(foundation.metrics)
+        )
+        foundation.readiness.prefer("smtp", mailer.circuit.check)
+        yield Parts(
             clock=foundation.clock,
             database=foundation.database,
-            mailer=SmtpMailer(settings.smtp_url.reveal(), timeout_s=settings.mail_timeout_s),
+            mailer=mailer,
             templates=Templates(),
             wake_mail=mail.wake,
             mail_from=settings.mail_from,

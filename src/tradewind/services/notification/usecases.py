@@ -92,8 +92,10 @@ async def send_due_mails(parts: Parts) -> None:
     """Send what is due, a batch per connection, until nothing is.
 
     Every mail leaves at least once with a Message-ID that never changes: a crash between the server's answer and our
-    record sends it again, and the receiver can tell.
+    record sends it again, and the receiver can tell. While the server is left alone no mail is touched, so none of them
+    counts a try that was not made.
     """
+    parts.mailer.require()
     while mails := await store.lease_due_mails(parts.database, limit=parts.mail_batch, lease_s=LEASE_S):
         sent: list[str] = []
         try:

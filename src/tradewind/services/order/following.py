@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextvars import Context
 
 from tradewind.chassis import logs
 from tradewind.chassis.errors import RateLimited, Unavailable
@@ -82,7 +83,9 @@ class Following:
         self._followers.setdefault(order_id, set()).add(follower)
         self._people[subject] += 1
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="following")
+            # In a context of its own: it looks for all who follow, and outlives the request that came first.
+            loop = asyncio.get_running_loop()
+            self._looking = loop.create_task(self._look(), name="following", context=Context())
         try:
             yield follower
         finally:

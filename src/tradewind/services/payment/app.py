@@ -36,7 +36,7 @@ def create_app(settings: PaymentSettings, parts: Parts | None = None) -> Service
         if parts is not None:
             yield parts
             return
-        provider = open_provider(settings, foundation.metrics)
+        provider = open_provider(settings, foundation.metrics, foundation.readiness)
         try:
             concurrency, at_once = settings.provider_concurrency, settings.capture == "automatic"
             async with at_work(foundation, provider, concurrency=concurrency, capture_at_once=at_once) as assembled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tradewind.chassis.health import Readiness
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.settings import Secret
 from tradewind.chassis.third_party import ThirdPartyClient
@@ -10,12 +11,16 @@ from tradewind.services.payment.providers.sandbox import SandboxProvider
 from tradewind.services.payment.settings import PaymentSettings
 
 
-def open_provider(settings: PaymentSettings, metrics: Metrics) -> Provider:
-    """The provider the settings name; it connects when it is first asked."""
-    return _open_stripe(settings, metrics) if settings.provider == "stripe" else _open_sandbox(settings, metrics)
+def open_provider(settings: PaymentSettings, metrics: Metrics, readiness: Readiness | None = None) -> Provider:
+    """The provider the settings name; it connects when it is first asked. While it is away the service is degraded."""
+    open_ = _open_stripe if settings.provider == "stripe" else _open_sandbox
+    provider, client = open_(settings, metrics)
+    if readiness is not None:
+        readiness.prefer("provider", client.circuit.check)
+    return provider
 
 
-def _open_sandbox(settings: PaymentSettings, metrics: Metrics) -> Provider:
+def _open_sandbox(settings: PaymentSettings, metrics: Metrics) -> tuple[Provider, ThirdPartyClient]:
     client = ThirdPartyClient(
         settings.sandbox_url,
         "psp-sandbox",
@@ -23,20 +28,20 @@ def _open_sandbox(settings: PaymentSettings, metrics: Metrics) -> Provider:
         pool_size=_connections(settings),
         metrics=metrics,
     )
-    return SandboxProvider(
-        client,
-        webhook_secret=_reveal(settings.sandbox_webhook_secret),
-        timeout_s=settings.provider_timeout_s,
+    provider = SandboxProvider(
+        client, webhook_secret=_reveal(settings.sandbox_webhook_secret), timeout_s=settings.provider_timeout_s
     )
+    return provider, client
 
 
-def _open_stripe(settings: PaymentSettings, metrics: Metrics) -> Provider:
+def _open_stripe(settings: PaymentSettings, metrics: Metrics) -> tuple[Provider, ThirdPartyClient]:
     # Here and not above: the SDK takes 7 MB and a tenth of a second, which only its users shall pay.
     from tradewind.services.payment.providers.stripe import StripeProvider
 
     base_url = settings.stripe_url.rstrip("/")
+    client = ThirdPartyClient(base_url, "stripe", pool_size=_connections(settings), metrics=metrics)
     provider = StripeProvider(
-        ThirdPartyClient(base_url, "stripe", pool_size=_connections(settings), metrics=metrics),
+        client,
         base_url,
         api_key=_reveal(settings.stripe_api_key),
         webhook_secrets=settings.stripe_webhook_secrets,
@@ -49,7 +54,7 @@ def _open_stripe(settings: PaymentSettings, metrics: Metrics) -> Provider:
         lambda: int(provider.key_refused),
         {"provider": provider.name},
     )
-    return provider
+    return provider, client
 
 
 def _connections(settings: PaymentSettings) -> int:
