@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.clusters import endpoints, service_cluster
+from tradewind.mesh.cors import Cors, with_cors
 from tradewind.mesh.description import DeclaredRoute
 from tradewind.mesh.discovery import Discovery
 from tradewind.mesh.policy import RateLimits
@@ -33,11 +34,13 @@ class ControlPlane:
         own_service: str,
         own_routes: Iterable[DeclaredRoute] = (),
         policies: PolicyTable | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._discovery = discovery
         self._xds = xds
         self._limits = limits
         self.policies = policies or our_table()
+        self._cors = cors or Cors()
         self._own_service = own_service
         self._own_routes = tuple(own_routes)
         self.table = RouteTable(())
@@ -68,7 +71,7 @@ class ControlPlane:
                 "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
                 "endpoints": {name: endpoints(name, services[name].instances) for name in others},
                 "routes": {
-                    EDGE: edge_routes(table, self._limits, self.policies),
+                    EDGE: with_cors(edge_routes(table, self._limits, self.policies), self._cors, self._own_service),
                     EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
                 },
             }

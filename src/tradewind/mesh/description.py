@@ -34,7 +34,14 @@ class DeclaredRoute(msgspec.Struct, frozen=True, kw_only=True):
     rate: Rate = "default"
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)] = 10.0
     stream: bool = False
+    websocket: bool = False
+    """Whether a GET may become a WebSocket; elsewhere an upgrade is refused."""
     max_body_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_BODY_BYTES)] = DEFAULT_BODY_BYTES
+
+    @property
+    def endless(self) -> bool:
+        """Whether an answer lasts as long as the client likes: no time-out, nothing held back."""
+        return self.stream or self.websocket
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from tradewind.mesh import rate_limits
+from tradewind.mesh.compression import compressors
+from tradewind.mesh.cors import cors_filter
 from tradewind.mesh.description import DEFAULT_BODY_BYTES
 from tradewind.mesh.envoy_json import Json, any_of, extension
 from tradewind.mesh.replies import local_replies
@@ -55,6 +57,8 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
         stripped,
         filters=[
             *first,
+            cors_filter(),
+            *compressors(),
             extension(rate_limits.TELLER_FILTER, rate_limits.TELLER_TYPE),
             _jwt_filter(settings.jwks_cluster),
             extension(rate_limits.FILTER, rate_limits.FILTER_TYPE, stat_prefix="edge_rate_limit"),

@@ -45,6 +45,10 @@ REPLIES = (
         status=401, code="token-invalid", title="Authentication required", because="jwt_authn", instead_of=403,
         detail="The access token is meant for somebody else.",
     ),
+    Reply(
+        status=403, code="upgrade-refused", title="Forbidden", because="upgrade_failed",
+        detail="This path does not become another protocol.",
+    ),
     Reply(status=404, code="not-found", title="Not found", detail="There is nothing at this path."),
     Reply(status=405, code="method-not-allowed", title="Invalid request", detail="See Allow for what this path takes."),
     Reply(status=408, code="request-timeout", title="Invalid request", detail="The request took too long to arrive."),

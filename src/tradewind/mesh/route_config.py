@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tradewind.mesh import rate_limits
+from tradewind.mesh.compression import uncompressed
 from tradewind.mesh.description import Method
 from tradewind.mesh.discovery import KnownService
 from tradewind.mesh.envoy_json import Json, any_of, duration, extension, method_is, set_header
@@ -105,7 +106,7 @@ def _edge_path(path: Path, limits: RateLimits, policies: PolicyTable) -> Iterabl
     match = _path_match(path.pattern)
     for method, target in path.targets.items():
         policy, row = policies.service(target.service), target.policy
-        timeout_s = 0.0 if target.route.stream else target.route.timeout_s + policy.edge_grace_s
+        timeout_s = 0.0 if target.route.endless else target.route.timeout_s + policy.edge_grace_s
         base = {
             "name": f"{method} {target.template}",
             "metadata": rate_limits.route_metadata(target.route.rate),
@@ -117,6 +118,8 @@ def _edge_path(path: Path, limits: RateLimits, policies: PolicyTable) -> Iterabl
             action = _forward(target.service, policy, timeout_s, min(try_s, timeout_s), repeatable, row)
             if policy.balancing == "ring-hash":
                 action["hash_policy"] = _BY_USER
+            if target.route.websocket and method == "GET":
+                action["upgrade_configs"] = [{"upgrade_type": "websocket"}]
             yield {**base, "match": {**match, "headers": headers}, "route": action}
     yield {**_refusal(405), "match": match, "response_headers_to_add": [set_header("allow", path.allow)]}
 
@@ -143,11 +146,14 @@ def _edge_filters(target: Target, limits: RateLimits) -> Json:
         filters[JWT_FILTER] = any_of(_JWT_ROUTE, requirement_name=TOKEN_OPTIONAL)
     if target.route.rate != "none":
         filters[rate_limits.TELLER_FILTER] = rate_limits.told_to_clients(target.route.rate, limits)
-    if not target.route.stream:
+    if not target.route.endless:
         # A body is read whole before a service sees it: a slow sender holds Envoy's memory, not a worker, and the
         # request can be sent again. The field cannot be 0, which for Envoy would mean unset.
         buffer = {"max_request_bytes": max(1, target.route.max_body_bytes)}
         filters[BUFFER_FILTER] = any_of(_BUFFER_ROUTE, buffer=buffer)
+    if target.route.endless or target.route.rate == "auth":
+        # What is compressed together with a secret gives it away by its length.
+        filters |= uncompressed()
     return filters
 
 
@@ -166,8 +172,8 @@ def _refusal(status: int) -> Json:
 def _mesh_routes(service: str, policy: ServicePolicy, known: KnownService | None) -> list[Json]:
     routes = []
     for declared in known.routes if known else ():
-        if declared.stream or declared.timeout_s > policy.mesh_timeout_s:
-            timeout_s = 0.0 if declared.stream else declared.timeout_s + policy.edge_grace_s
+        if declared.endless or declared.timeout_s > policy.mesh_timeout_s:
+            timeout_s = 0.0 if declared.endless else declared.timeout_s + policy.edge_grace_s
             match = {**_path_match(PathPattern.of(declared.path)), "headers": [method_is(*declared.methods)]}
             routes.append({"match": match, "route": _forward(service, policy, timeout_s, 0.0, repeatable=False)})
     kinds: tuple[tuple[list[Json], bool], ...] = (([method_is(*SAFE_METHODS)], True), ([_KEYED], True), ([], False))

@@ -32,7 +32,7 @@ async def openapi(call: Call[Parts]) -> Response:
     body = msgspec.json.encode(usecases.public_document(call.parts))
     tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     headers = {"etag": tag, "cache-control": "no-cache"}
-    if call.request.headers.get("if-none-match") == tag:
+    if call.request.headers.get("if-none-match", "").removeprefix("W/") == tag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 

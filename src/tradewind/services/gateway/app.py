@@ -60,7 +60,12 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
         registry=registry,
         xds=xds,
         control_plane=ControlPlane(
-            registry, xds, settings.rate_limits, own_service=GATEWAY_SERVICE, own_routes=declared_routes(api)
+            registry,
+            xds,
+            settings.rate_limits,
+            own_service=GATEWAY_SERVICE,
+            own_routes=declared_routes(api),
+            cors=settings.cors,
         ),
         keys=store.KeyStore(store.keys_file(settings.state_dir)),
         key_source=KeySource(InstanceClient()),

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from tradewind.chassis.settings import Count, Port, Secret, ServiceSettings, Setting, SettingsError
 from tradewind.mesh.bootstrap import BootstrapSettings
+from tradewind.mesh.cors import Cors, OriginError
 from tradewind.mesh.edge_certificate import CertificateFiles, prepare, secret_file
 from tradewind.mesh.policy import Bucket, RateLimits
 
@@ -52,6 +53,11 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
         Meta(ge=0, le=10**9),
         Setting("Seconds for which browsers are to speak only TLS with us; said only with a given certificate."),
     ] = 31_536_000
+    cors_origins: Annotated[
+        str,
+        Setting("Origins, parted by commas, whose web pages may call us: https://shop.test, https://*.shop.test, *."),
+    ] = ""
+    cors_credentials: Annotated[bool, Setting("Whether those pages may send cookies; exact origins only.")] = False
     rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.")] = 200
     rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.")] = 400
     rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.")] = 100
@@ -61,9 +67,18 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        try:
+            Cors.of(self.cors_origins, credentials=self.cors_credentials)
+        except OriginError as exc:
+            raise SettingsError([f"{self.PREFIX}CORS_ORIGINS: {exc}"]) from exc
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             missing = "TLS_KEY_FILE" if self.tls_cert_file else "TLS_CERT_FILE"
             raise SettingsError([f"{self.PREFIX}{missing}: missing. A certificate and its key are given together."])
+
+    @property
+    def cors(self) -> Cors:
+        """Whose web pages may call the edge."""
+        return Cors.of(self.cors_origins, credentials=self.cors_credentials)
 
     @property
     def tls_folder(self) -> Path:

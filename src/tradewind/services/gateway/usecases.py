@@ -206,6 +206,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
                 "timeout_s": target.route.timeout_s,
                 "idempotent": target.route.idempotent,
                 "stream": target.route.stream,
+                "websocket": target.route.websocket,
                 "max_body_bytes": target.route.max_body_bytes,
             }
             for path in parts.control_plane.table.paths
