@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tradewind.mesh import rate_limits
+from tradewind.mesh import demands, rate_limits, stickiness
 from tradewind.mesh.compression import compressors
 from tradewind.mesh.cors import cors_filter
 from tradewind.mesh.description import DEFAULT_BODY_BYTES
@@ -62,6 +62,9 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
             extension(rate_limits.TELLER_FILTER, rate_limits.TELLER_TYPE),
             _jwt_filter(settings.jwks_cluster),
             extension(rate_limits.FILTER, rate_limits.FILTER_TYPE, stat_prefix="edge_rate_limit"),
+            # Without rules it lets everything pass; routes bring their own. Behind the limiter: refusals count, too.
+            extension(demands.FILTER, demands.FILTER_TYPE),
+            stickiness.subject_filter(),
             {
                 # Off unless the route turns it on: what has no route (CONNECT) or streams must not be held back.
                 **extension(
@@ -160,6 +163,7 @@ def _jwt_filter(jwks_cluster: str) -> Json:
         # Named, since by default Envoy also takes a token from `?access_token=`.
         "from_headers": [{"name": "Authorization", "value_prefix": "Bearer "}],
         "claim_to_headers": [{"claim_name": "sub", "header_name": rate_limits.SUBJECT_HEADER}],
+        **demands.claims_to_metadata(),
         "jwt_cache_config": {"jwt_cache_size": TOKEN_CACHE},
         "remote_jwks": {
             "http_uri": {"uri": f"http://{jwks_cluster}{JWKS_PATH}", "cluster": jwks_cluster, "timeout": "1s"},

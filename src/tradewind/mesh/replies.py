@@ -49,6 +49,10 @@ REPLIES = (
         status=403, code="upgrade-refused", title="Forbidden", because="upgrade_failed",
         detail="This path does not become another protocol.",
     ),
+    Reply(
+        status=403, code="role-required", title="Forbidden", because="rbac_access_denied",
+        detail="This needs a role or a scope that the access token does not hold.",
+    ),
     Reply(status=404, code="not-found", title="Not found", detail="There is nothing at this path."),
     Reply(status=405, code="method-not-allowed", title="Invalid request", detail="See Allow for what this path takes."),
     Reply(status=408, code="request-timeout", title="Invalid request", detail="The request took too long to arrive."),

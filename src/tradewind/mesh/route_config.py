@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tradewind.mesh import rate_limits
+from tradewind.mesh import demands, rate_limits, stickiness
 from tradewind.mesh.compression import uncompressed
 from tradewind.mesh.description import Method
 from tradewind.mesh.discovery import KnownService
@@ -30,10 +30,6 @@ RETRIED_ONCE_ONLY = "connect-failure,refused-stream"
 
 _CATCH_ALL = {"prefix": "/"}
 _NO_ROW = RoutePolicy()
-_BY_USER = [
-    {"header": {"header_name": rate_limits.SUBJECT_HEADER}, "terminal": True},
-    {"connection_properties": {"source_ip": True}},
-]
 _KEYED = {"name": "idempotency-key", "present_match": True}
 _JWT_ROUTE = "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
 _BUFFER_ROUTE = "envoy.extensions.filters.http.buffer.v3.BufferPerRoute"
@@ -106,18 +102,19 @@ def _edge_path(path: Path, limits: RateLimits, policies: PolicyTable) -> Iterabl
     match = _path_match(path.pattern)
     for method, target in path.targets.items():
         policy, row = policies.service(target.service), target.policy
+        sticky = policy.balancing == "ring-hash"
         timeout_s = 0.0 if target.route.endless else target.route.timeout_s + policy.edge_grace_s
         base = {
             "name": f"{method} {target.template}",
             "metadata": rate_limits.route_metadata(target.route.rate),
             "decorator": {"operation": f"{method} {target.template}", "propagate": False},
-            "typed_per_filter_config": _edge_filters(target, limits),
+            "typed_per_filter_config": _edge_filters(target, limits, sticky=sticky),
         }
         for headers, repeatable in _splits(method, target.route.idempotent):
             try_s = row.try_timeout_s or timeout_s * policy.retries.try_share
             action = _forward(target.service, policy, timeout_s, min(try_s, timeout_s), repeatable, row)
-            if policy.balancing == "ring-hash":
-                action["hash_policy"] = _BY_USER
+            if sticky:
+                action["hash_policy"] = stickiness.hash_policy()
             if target.route.websocket and method == "GET":
                 action["upgrade_configs"] = [{"upgrade_type": "websocket"}]
             yield {**base, "match": {**match, "headers": headers}, "route": action}
@@ -137,7 +134,7 @@ def _splits(method: Method, idempotent: bool) -> Iterable[tuple[list[Json], bool
     yield [method_is(method)], False
 
 
-def _edge_filters(target: Target, limits: RateLimits) -> Json:
+def _edge_filters(target: Target, limits: RateLimits, *, sticky: bool) -> Json:
     filters: Json = {}
     if target.route.access == "public":
         # Disabled, not optional: a stale token sent along must not stop somebody from logging in.
@@ -146,6 +143,10 @@ def _edge_filters(target: Target, limits: RateLimits) -> Json:
         filters[JWT_FILTER] = any_of(_JWT_ROUTE, requirement_name=TOKEN_OPTIONAL)
     if target.route.rate != "none":
         filters[rate_limits.TELLER_FILTER] = rate_limits.told_to_clients(target.route.rate, limits)
+    if sticky:
+        filters[stickiness.FILTER] = stickiness.turned_on()
+    if target.policy.demands:
+        filters[demands.FILTER] = demands.rule(target.policy.demands)
     if not target.route.endless:
         # A body is read whole before a service sees it: a slow sender holds Envoy's memory, not a worker, and the
         # request can be sent again. The field cannot be 0, which for Envoy would mean unset.

@@ -89,6 +89,8 @@ class Target(msgspec.Struct, frozen=True):
     template: str
     route: DeclaredRoute
     policy: RoutePolicy = RoutePolicy()
+    declared: DeclaredRoute | None = None
+    """What the service declares, where the policy was applied to it."""
 
 
 class Path(msgspec.Struct, frozen=True):

@@ -102,7 +102,7 @@ class PolicyTable(msgspec.Struct, frozen=True, kw_only=True):
         targets = {}
         for method, target in path.targets.items():
             row = self.route(method, target.template)
-            targets[method] = Target(target.service, target.template, tightened(target.route, row), row)
+            targets[method] = Target(target.service, target.template, tightened(target.route, row), row, target.route)
         return Path(path.pattern, targets)
 
 

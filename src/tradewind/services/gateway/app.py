@@ -25,6 +25,8 @@ from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.instance_client import InstanceClient
+from tradewind.mesh.policy.source import PolicySource
+from tradewind.mesh.policy.table import our_table
 from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.xds import Xds
@@ -54,7 +56,12 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
     """The parts, with nothing running yet."""
     registry = LocalRegistry(store.registry_file(settings.state_dir))
     xds = Xds()
-    keys, envoy_watch = gateway_jobs()
+    keys, envoy_watch, policy_watch = gateway_jobs()
+    policies = PolicySource(
+        our_table(),
+        Path(settings.policy_file) if settings.policy_file else None,
+        store.last_policy_file(settings.state_dir),
+    )
     parts = Parts(
         identities=RoomIdentities(settings.registry_secret.reveal()),
         registry=registry,
@@ -66,7 +73,9 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
             own_service=GATEWAY_SERVICE,
             own_routes=declared_routes(api),
             cors=settings.cors,
+            policies=policies.table,
         ),
+        policies=policies,
         keys=store.KeyStore(store.keys_file(settings.state_dir)),
         key_source=KeySource(InstanceClient()),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
@@ -74,7 +83,7 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
         limits=settings.rate_limits,
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         figures=Figures(metrics),
-        jobs=(keys, envoy_watch, *([certificate_job(settings)] if settings.tls_port else [])),
+        jobs=(keys, envoy_watch, policy_watch, *([certificate_job(settings)] if settings.tls_port else [])),
     )
     registry.on_change(keys.wake)
     return parts

@@ -25,12 +25,19 @@ class Figures:
         self._certificate = metrics.gauge(
             "mesh_edge_certificate_expiry_timestamp_seconds", "When the certificate of the TLS port expires, Unix time."
         )
+        self._policy_faults = metrics.gauge(
+            "mesh_policy_faults", "Mistakes in the policy file, which is not in force then."
+        )
         requests = metrics.gauge("mesh_envoy_requests", "Requests taken by Envoy since it started.", ("listener",))
         self._requests = {name: requests.labels(name) for name in ("edge", "egress")}
 
     def note_certificate(self, ends: datetime | None) -> None:
         """Set when the certificate of the TLS port expires."""
         self._certificate.set(ends.timestamp() if ends else math.nan)
+
+    def note_policy(self, faults: int) -> None:
+        """Tell of a wrong policy file."""
+        self._policy_faults.set(faults)
 
     def note(
         self, *, instances: int, conflicts: int, standings: Sequence[Standing], stats: EnvoyStats | None, live: bool

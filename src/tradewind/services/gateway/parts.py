@@ -10,6 +10,7 @@ from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.policy import RateLimits
+from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway.clients import KeySource
@@ -25,6 +26,7 @@ class Parts:
     registry: LocalRegistry
     xds: Xds
     control_plane: ControlPlane
+    policies: PolicySource
     keys: KeyStore
     key_source: KeySource
     envoy: EnvoyAdmin

@@ -58,6 +58,9 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
         Setting("Origins, parted by commas, whose web pages may call us: https://shop.test, https://*.shop.test, *."),
     ] = ""
     cors_credentials: Annotated[bool, Setting("Whether those pages may send cookies; exact origins only.")] = False
+    policy_file: Annotated[
+        str, Setting("TOML file over the built-in policy table, read again when it changes; empty for none.")
+    ] = ""
     rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.")] = 200
     rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.")] = 400
     rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.")] = 100

@@ -48,6 +48,11 @@ def keys_file(state_dir: str) -> StateFile:
     return StateFile(Path(state_dir) / "jwks.json")
 
 
+def last_policy_file(state_dir: str) -> StateFile:
+    """Where the last policy file that was right is kept."""
+    return StateFile(Path(state_dir) / "policy.toml")
+
+
 def _read(file: StateFile) -> dict[str, Any] | None:
     content = file.read()
     if content is None:

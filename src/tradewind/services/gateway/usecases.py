@@ -18,6 +18,7 @@ from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
 from tradewind.services.gateway.domain import merge_openapi, usable_key_set
 from tradewind.services.gateway.parts import Parts
+from tradewind.services.gateway.policy import policy_view
 
 AUTH_SERVICE = "auth-service"
 ROOMS = ("gateway", "auth", "user", "order", "payment", "notification", "analytics")
@@ -213,6 +214,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
             for method, target in path.targets.items()
         ],
         "conflicts": parts.control_plane.table.conflicts,
+        "policy": policy_view(parts),
         "rate_limits": parts.limits,
     }
 
