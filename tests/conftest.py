@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.messaging_parts import Bus
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.migrations import migrate
+from tradewind.chassis.secrets.keys import KEY, KEY_BYTES
 from tradewind.chassis.transport.postgres import ensure_schema
 from tradewind.stack import provision
 from tradewind.stack.consul import ConsulEngine, fetch
@@ -25,6 +27,9 @@ hypothesis.settings.register_profile(
     "tradewind", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
 )
 hypothesis.settings.load_profile("tradewind")
+
+# State folders of tests are encrypted with a key of their own, and the user's is neither used nor made.
+os.environ.setdefault(KEY, base64.b64encode(os.urandom(KEY_BYTES)).decode())
 
 ROOMS = Path(__file__).parents[1] / "src/tradewind/services"
 

@@ -37,7 +37,7 @@ _SET_IT = """```sh
 psp=$(tradewind ps --format json | python3 -c "
 import json, sys
 print(next(each['url'] for each in json.load(sys.stdin)['processes'] if each['name'] == 'psp-sandbox'))")
-key=$(python3 -c "import json; print(json.load(open('.tradewind/secrets.json'))['sandbox_api_key'])")
+key=$(.venv/bin/python -c "from pathlib import Path; from tradewind.stack.state import State; print(State(Path('.tradewind')).secrets().get('sandbox_api_key'))")
 curl -s $psp/v1/_control -H "authorization: Bearer $key" -d '{"latency_ms": 500}'
 ```
 """

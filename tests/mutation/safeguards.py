@@ -715,4 +715,31 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         "",
         f"{_I}/test_notification.py",
     ),
+    # secrets
+    _one(
+        "secrets-header",
+        "the header of the secrets file cannot be changed unnoticed",
+        "chassis/secrets/encrypted.py",
+        "plain = AESGCM(key.raw).decrypt(bytes.fromhex(header.nonce), body, head)",
+        'plain = AESGCM(key.raw).decrypt(bytes.fromhex(header.nonce), body, MAGIC + msgspec.json.encode(header) + b"\\n")',
+        f"{_I}/test_secret_stores.py",
+    ),
+    _one(
+        "secrets-take-over",
+        "what an older version kept in the clear goes only once it is kept encrypted",
+        "stack/kept_secrets.py",
+        "        self._file.put_all({name: Secret(value) for name, value in values.items()}, missing_only=True)\n"
+        "        self._plain.unlink(missing_ok=True)\n",
+        "        self._plain.unlink(missing_ok=True)\n"
+        "        self._file.put_all({name: Secret(value) for name, value in values.items()}, missing_only=True)\n",
+        f"{_I}/test_secret_stores.py",
+    ),
+    _one(
+        "secrets-not-by-argument",
+        "a secret given on the command line is refused and not repeated",
+        "cli/secrets.py",
+        "    if more:\n",
+        "    if False:\n",
+        f"{_I}/test_secrets_command.py",
+    ),
 )

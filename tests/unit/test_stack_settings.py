@@ -167,7 +167,7 @@ def test_the_state_folder_is_private_and_keeps_its_secrets(tmp_path: Path) -> No
     secret = state.secrets().get("order_owner")
     assert state.secrets().get("order_owner") == secret
     assert state.secrets().get("bus") != secret
-    assert (state.folder / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert (state.folder / "secrets.enc").stat().st_mode & 0o777 == 0o600
     state.write_processes([ProcessRecord(name="envoy", pid=1, created=2.0)])
     assert state.processes() == [ProcessRecord(name="envoy", pid=1, created=2.0)]
     state.wipe()

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Seed a catalogue and play customers through the public API."),
     "audit": ("audit", "Check every invariant across all databases."),
     "dlq": ("dlq", "Dead letters of every consumer: look, replay, drop."),
+    "secrets": ("secrets", "The secret store: names and ages, never values."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),
     "chaos": ("chaos", "Break a platform of its own under traffic, and prove that nothing was lost."),

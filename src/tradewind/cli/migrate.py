@@ -12,9 +12,10 @@ import click
 from tradewind.stack.client import running_supervisor
 from tradewind.stack.errors import StackError
 from tradewind.stack.handed_in import ADMIN_URL, make_databases, variable
+from tradewind.stack.kept_secrets import Secrets
 from tradewind.stack.provision import room_access, url_for
 from tradewind.stack.rooms import migrations_of, rooms_with_database
-from tradewind.stack.state import Secrets, State
+from tradewind.stack.state import State
 
 
 @click.command()

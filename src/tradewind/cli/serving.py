@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import uvloop
 
 from tradewind.chassis import lifecycle
+from tradewind.chassis.secrets import SecretsError
+from tradewind.chassis.secrets.opening import with_secrets
 from tradewind.chassis.settings import ServiceSettings, SettingsError, load
 from tradewind.mesh.registries.local_registrar import Registrar
 from tradewind.stack.gate import wait_for_turn
@@ -21,11 +23,15 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
     app = importlib.import_module(f"tradewind.services.{room}.app")
     wait_for_turn(environ)
     try:
-        settings = load(settings_class(room), environ)
+        kind = settings_class(room)
+        settings = load(kind, with_secrets(kind, environ))
     except SettingsError as error:
         print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
         for fault in error.faults:
             print(f"  {fault}", file=sys.stderr)
+        return 1
+    except SecretsError as error:
+        print(f"tradewind run {room}: {error.problem}\n  {error.fix}", file=sys.stderr)
         return 1
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(lifecycle.serve(app.create_app(settings), settings, _registrar(settings)))

@@ -18,8 +18,9 @@ import asyncpg
 from tradewind.chassis.transport.postgres.schema import ensure_schema
 from tradewind.stack import provision
 from tradewind.stack.gate import wait_for_turn
+from tradewind.stack.kept_secrets import Secrets
 from tradewind.stack.rooms import migrations_of, rooms_with_database
-from tradewind.stack.state import Secrets, State
+from tradewind.stack.state import State
 from tradewind.stack.up_to_date import is_up_to_date
 
 PATIENCE_S = 20.0

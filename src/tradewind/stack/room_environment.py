@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tradewind.mesh.identity import room_token
 from tradewind.stack.detours import Detours
+from tradewind.stack.kept_secrets import Secrets
 from tradewind.stack.process import MARK
 from tradewind.stack.provision import RoomAccess, room_access, url_for
-from tradewind.stack.state import Secrets
 
 _OURS = ("PSP_SANDBOX_", "TRADEWIND_")
 

@@ -2,7 +2,7 @@
 
 postgres/ valkey/ gateway/ envoy/ sandbox/   what the engines keep
 mail/ logs/                                  what they say
-secrets.json                                 passwords and keys, made once (mode 0600)
+secrets.enc                                  passwords and keys, made once, encrypted with a key that lies elsewhere
 ports.json                                   what listens where, while it runs
 supervisor.json supervisor.sock lock         how the other verbs find the supervisor
 processes.json                               who was started, so that a crashed stack can be cleaned up
@@ -14,18 +14,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from tradewind.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from tradewind.stack.kept_secrets import Secrets
 
 DEFAULT_FOLDER = ".tradewind"
 DATA = ("postgres", "valkey", "gateway", "envoy", "sandbox", "mail", "logs")
@@ -125,8 +127,9 @@ class State:
         """Delete the data and the secrets that belong to it; the folder and its lock stay."""
         for name in DATA:
             _delete(self.folder / name)
-        for file in self.folder.glob("*.json"):
-            file.unlink(missing_ok=True)
+        for pattern in ("*.json", "secrets.enc*"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the whole folder."""
@@ -143,7 +146,9 @@ class State:
 
     def secrets(self) -> Secrets:
         """The passwords and keys kept here."""
-        return Secrets(self.folder / "secrets.json")
+        from tradewind.stack.kept_secrets import Secrets  # here: most verbs need no ciphers
+
+        return Secrets(self.folder)
 
     def supervisor(self) -> SupervisorRecord | None:
         """What `supervisor.json` says, None when there is none that reads."""
@@ -199,21 +204,6 @@ class Lock:
     def release(self) -> None:
         """Let another supervisor start."""
         os.close(self._descriptor)
-
-
-class Secrets:
-    """Random values made at first need and kept, mode 0600."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._values = _read(path, dict[str, str]) or {}
-
-    def get(self, name: str) -> str:
-        """The secret `name`: 192 random bits in URL-safe characters."""
-        if name not in self._values:
-            self._values[name] = secrets.token_urlsafe(24)
-            write_json(self._path, self._values)
-        return self._values[name]
 
 
 def write_json(path: Path, value: object) -> None:

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from tradewind.chassis.secrets.keys import KEY, KEY_FILE
 from tradewind.sandbox.settings import SandboxSettings
 from tradewind.stack import envoy, probe
 from tradewind.stack import valkey as valkey_engine
@@ -172,6 +173,7 @@ class Topology:
                     "TRADEWIND_HOME": str(self._state.folder),
                     "PREPARE_POSTGRES_URL": self.addresses.postgres_url,
                     "PREPARE_BUS": "" if self.addresses.kafka_url else "1",
+                    **{name: value for name in (KEY, KEY_FILE) if (value := self._settings.environ.get(name))},
                 },
                 gated=True,
             ),
