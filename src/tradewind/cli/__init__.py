@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Check every invariant across all databases."),
     "dlq": ("dlq", "Dead letters of every consumer: look, replay, drop."),
     "secrets": ("secrets", "The secret store: names and ages, never values."),
+    "mesh": ("mesh", "Faults, canaries, shadow traffic and maintenance, each for a while."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),
     "chaos": ("chaos", "Break a platform of its own under traffic, and prove that nothing was lost."),

@@ -22,15 +22,15 @@ _COLOURS = {
     "degraded": "yellow",
 }
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
 def seconds_of(text: str, option: str) -> float:
-    """`500ms`, `30s` or `2m` in seconds; anything else is wrong usage of `option`."""
+    """`500ms`, `30s`, `2m` or `1h` in seconds; anything else is wrong usage of `option`."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
-        raise click.BadParameter(f"{text!r} is no duration; 500ms, 30s and 2m are", param_hint=option)
+        raise click.BadParameter(f"{text!r} is no duration; 500ms, 30s, 2m and 1h are", param_hint=option)
     return float(found.group(1)) * _SECONDS[found.group(2)]
 
 

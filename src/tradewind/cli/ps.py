@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from tradewind.cli.output import COLUMNS, FORMAT, aligned, cells, json_line
+from tradewind.cli.running_interventions import running_here, warning_line
 from tradewind.stack import probe
 from tradewind.stack.client import ask, running_supervisor
 from tradewind.stack.memory import pss_mb
@@ -30,8 +31,9 @@ def ps(format_: str) -> None:
     answer = next(ask(state, timeout_s=ANSWER_TIMEOUT_S, verb="ps")) if alive else nothing
     _weigh(answer["processes"])
     asyncio.run(_examine(answer["processes"], state.ports() if alive else {}))
+    meddling = running_here(state) if alive else []
     if format_ == "json":
-        click.echo(json_line(answer))
+        click.echo(json_line({**answer, "interventions": meddling}))
         return
     if not alive:
         click.echo(f"nothing runs in {state.folder}; start it with `tradewind up`")
@@ -41,6 +43,8 @@ def ps(format_: str) -> None:
     total = sum(row["memory_mb"] for row in answer["processes"])
     word = f"ready at {answer['url']}" if answer["ready"] else "not ready yet"
     click.echo(f"\n{word}, {total:.0f} MB")
+    for each in meddling:
+        click.secho(warning_line(each), fg="yellow")
 
 
 def _weigh(rows: list[dict[str, Any]]) -> None:

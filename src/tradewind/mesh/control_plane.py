@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.clusters import endpoints, service_cluster
 from tradewind.mesh.cors import Cors, with_cors
 from tradewind.mesh.description import DeclaredRoute
 from tradewind.mesh.discovery import Discovery
+from tradewind.mesh.envoy_json import Json
+from tradewind.mesh.intervening import intervened
+from tradewind.mesh.interventions import Intervention
 from tradewind.mesh.policy import RateLimits
 from tradewind.mesh.policy.table import PolicyTable, our_table
 from tradewind.mesh.route_config import EDGE, EGRESS, edge_routes, egress_routes
 from tradewind.mesh.routes import RouteTable, route_table
-from tradewind.mesh.xds import Xds
+from tradewind.mesh.xds import Kind, Xds
 
 _log = get_logger(__name__)
 
@@ -22,7 +25,7 @@ class ControlPlane:
     """Publishes to `xds` whatever `discovery` knows, now and after every change.
 
     `own_service` is the control plane's own public service. Its cluster is fixed in Envoy's bootstrap, and its
-    operations, `own_routes`, come before those of all others.
+    operations, `own_routes`, come before those of all others. `interventions` are what operators do to traffic now.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class ControlPlane:
         own_routes: Iterable[DeclaredRoute] = (),
         policies: PolicyTable | None = None,
         cors: Cors | None = None,
+        interventions: Callable[[], Iterable[Intervention]] = tuple,
     ) -> None:
         self._discovery = discovery
         self._xds = xds
         self._limits = limits
         self.policies = policies or our_table()
         self._cors = cors or Cors()
+        self._interventions = interventions
         self._own_service = own_service
         self._own_routes = tuple(own_routes)
         self.table = RouteTable(())
@@ -66,13 +71,12 @@ class ControlPlane:
             )
         self.table = table = self.policies.applied(table)
         others = sorted(services.keys() - {self._own_service})
-        self._xds.publish(
-            {
-                "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
-                "endpoints": {name: endpoints(name, services[name].instances) for name in others},
-                "routes": {
-                    EDGE: with_cors(edge_routes(table, self._limits, self.policies), self._cors, self._own_service),
-                    EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
-                },
-            }
-        )
+        snapshot: Mapping[Kind, Mapping[str, Json]] = {
+            "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
+            "endpoints": {name: endpoints(name, services[name].instances) for name in others},
+            "routes": {
+                EDGE: with_cors(edge_routes(table, self._limits, self.policies), self._cors, self._own_service),
+                EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
+            },
+        }
+        self._xds.publish(intervened(snapshot, services, self._interventions()))

@@ -11,6 +11,7 @@ from tradewind.mesh.compression import compressors
 from tradewind.mesh.cors import cors_filter
 from tradewind.mesh.description import DEFAULT_BODY_BYTES
 from tradewind.mesh.envoy_json import Json, any_of, extension
+from tradewind.mesh.intervention_filters import TOKEN_LOOKED_AT, intervention_filters
 from tradewind.mesh.replies import local_replies
 from tradewind.mesh.route_config import BUFFER_FILTER, EDGE, EGRESS, JWT_FILTER, TOKEN_OPTIONAL, TOKEN_REQUIRED
 
@@ -62,6 +63,7 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
             extension(rate_limits.TELLER_FILTER, rate_limits.TELLER_TYPE),
             _jwt_filter(settings.jwks_cluster),
             extension(rate_limits.FILTER, rate_limits.FILTER_TYPE, stat_prefix="edge_rate_limit"),
+            *intervention_filters(),
             # Without rules it lets everything pass; routes bring their own. Behind the limiter: refusals count, too.
             extension(demands.FILTER, demands.FILTER_TYPE),
             stickiness.subject_filter(),
@@ -175,10 +177,13 @@ def _jwt_filter(jwks_cluster: str) -> Json:
     return extension(
         JWT_FILTER,
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-        providers={"access-token": provider},
+        providers={
+            "access-token": provider,
+        },
         requirement_map={
             TOKEN_REQUIRED: access_token,
             TOKEN_OPTIONAL: {"requires_any": {"requirements": [access_token, {"allow_missing": {}}]}},
+            TOKEN_LOOKED_AT: {"requires_any": {"requirements": [access_token, {"allow_missing_or_failed": {}}]}},
         },
     )
 

@@ -19,7 +19,7 @@ CONNECTION_ID = "connection-%CONNECTION_ID%"
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """One kind of refusal. `because` narrows a status by a piece of Envoy's response code details.
 
-    `instead_of` is the status Envoy would give by itself, where that is not the one we promise.
+    `instead_of` is the status Envoy would give by itself, where that is not the one we promise. Status 0: whatever it is.
     """
 
     status: int
@@ -32,6 +32,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 REPLIES = (
+    Reply(
+        status=0, code="injected-fault", title="Injected fault", because="fault_filter_abort",
+        detail="An operator makes this operation fail for a while, on purpose.",
+    ),
+    Reply(
+        status=503, code="maintenance", title="Temporarily unavailable", because="policy[maintenance]", instead_of=403,
+        detail="This is under maintenance; Retry-After says when to come back.",
+    ),
     Reply(
         status=401, code="token-missing", title="Authentication required", because="Jwt_is_missing",
         detail="Send Authorization: Bearer <access token>.",
@@ -87,7 +95,8 @@ def local_replies() -> Json:
     unnamed = {"header_filter": {"header": {"name": "x-request-id", "present_match": True, "invert_match": True}}}
     mappers = []
     for reply in REPLIES:
-        conditions: list[Json] = [_status_is(reply.instead_of or reply.status)]
+        status = reply.instead_of or reply.status
+        conditions: list[Json] = [_status_is(status)] if status else []
         if reply.because:
             conditions.append(_because(reply.because))
         mappers.append(_mapper(reply, [*conditions, unnamed], CONNECTION_ID))

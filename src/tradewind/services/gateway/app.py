@@ -12,9 +12,11 @@ from pathlib import Path
 
 import msgspec
 
+from tradewind.chassis.clock import Clock
 from tradewind.chassis.foundation import Foundation
 from tradewind.chassis.http import Api
 from tradewind.chassis.http.openapi import openapi_document
+from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.service import Service
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE, bootstrap_config, envoy_command
@@ -25,6 +27,7 @@ from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.instance_client import InstanceClient
+from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.policy.table import our_table
 from tradewind.mesh.registries.local import LocalRegistry
@@ -36,6 +39,7 @@ from tradewind.services.gateway.clients import KeySource
 from tradewind.services.gateway.control import control_app
 from tradewind.services.gateway.control_server import serving
 from tradewind.services.gateway.figures import Figures
+from tradewind.services.gateway.interventions import HeldKeys
 from tradewind.services.gateway.jobs import certificate_job, gateway_jobs
 from tradewind.services.gateway.parts import EnvoyView, Parts
 from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
@@ -52,16 +56,18 @@ def create_app(settings: GatewaySettings, parts: Parts | None = None) -> Service
     return Service(room="gateway", api=api, assemble=assemble, jobs=lambda made: made.jobs)
 
 
-def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
+def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Parts:
     """The parts, with nothing running yet."""
     registry = LocalRegistry(store.registry_file(settings.state_dir))
     xds = Xds()
-    keys, envoy_watch, policy_watch = gateway_jobs()
+    keys, *others = gateway_jobs()
     policies = PolicySource(
         our_table(),
         Path(settings.policy_file) if settings.policy_file else None,
         store.last_policy_file(settings.state_dir),
     )
+    key_store = store.KeyStore(store.keys_file(settings.state_dir))
+    interventions = InterventionTable(store.interventions_file(settings.state_dir), clock)
     parts = Parts(
         identities=RoomIdentities(settings.registry_secret.reveal()),
         registry=registry,
@@ -74,18 +80,22 @@ def make_parts(settings: GatewaySettings, metrics: Metrics) -> Parts:
             own_routes=declared_routes(api),
             cors=settings.cors,
             policies=policies.table,
+            interventions=interventions.running,
         ),
         policies=policies,
-        keys=store.KeyStore(store.keys_file(settings.state_dir)),
+        interventions=interventions,
+        operators=TokenVerifier(HeldKeys(key_store), clock=clock),
+        keys=key_store,
         key_source=KeySource(InstanceClient()),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
         limits=settings.rate_limits,
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         figures=Figures(metrics),
-        jobs=(keys, envoy_watch, policy_watch, *([certificate_job(settings)] if settings.tls_port else [])),
+        jobs=(keys, *others, *([certificate_job(settings)] if settings.tls_port else [])),
     )
     registry.on_change(keys.wake)
+    interventions.on_change(parts.control_plane.publish)
     return parts
 
 
@@ -112,7 +122,7 @@ def declared_routes(api: Api) -> list[DeclaredRoute]:
 
 @contextlib.asynccontextmanager
 async def _assembled(settings: GatewaySettings, foundation: Foundation) -> AsyncIterator[Parts]:
-    parts = make_parts(settings, foundation.metrics)
+    parts = make_parts(settings, foundation.metrics, foundation.clock)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.key_source.close)
         stack.push_async_callback(parts.envoy.close)

@@ -16,8 +16,9 @@ from starlette.types import ASGIApp
 from tradewind.chassis.errors import PROBLEM_MEDIA_TYPE, Invalid, NotFound, Problem, problem_document
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import Registration
+from tradewind.mesh.interventions import Order
 from tradewind.mesh.xds import KINDS, Poll
-from tradewind.services.gateway import usecases
+from tradewind.services.gateway import interventions, usecases
 from tradewind.services.gateway.parts import Parts
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -38,6 +39,9 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/instances", _endpoint(parts, _list), methods=["GET"]),
         Route("/v1/instances/{instance}/lease", _endpoint(parts, _renew), methods=["PUT"]),
         Route("/v1/instances/{instance}", _endpoint(parts, _deregister), methods=["DELETE"]),
+        Route("/v1/interventions", _endpoint(parts, _begin), methods=["POST"]),
+        Route("/v1/interventions", _endpoint(parts, _interventions), methods=["GET"]),
+        Route("/v1/interventions/{id}", _endpoint(parts, _end), methods=["DELETE"]),
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
         Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
     ]
@@ -76,6 +80,20 @@ async def _renew(parts: Parts, request: Request) -> Response:
 
 async def _deregister(parts: Parts, request: Request) -> Response:
     await usecases.deregister_instance(parts, _token(request), request.path_params["instance"])
+    return Response(status_code=204)
+
+
+async def _begin(parts: Parts, request: Request) -> Response:
+    order = await _body(request, Order)
+    return _json(await interventions.begin_intervention(parts, _token(request), order), 201)
+
+
+async def _interventions(parts: Parts, request: Request) -> Response:
+    return _json({"items": await interventions.list_interventions(parts, _token(request))})
+
+
+async def _end(parts: Parts, request: Request) -> Response:
+    await interventions.end_intervention(parts, _token(request), request.path_params["id"])
     return Response(status_code=204)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from tradewind.chassis.metrics import Metrics
 from tradewind.mesh.envoy_admin import EnvoyStats
+from tradewind.mesh.interventions import KINDS
 from tradewind.mesh.xds import Standing
 
 
@@ -31,6 +32,9 @@ class Figures:
         requests = metrics.gauge("mesh_envoy_requests", "Requests taken by Envoy since it started.", ("listener",))
         self._requests = {name: requests.labels(name) for name in ("edge", "egress")}
 
+        running = metrics.gauge("mesh_interventions", "What operators do to traffic now.", ("kind",))
+        self._interventions = {kind: running.labels(kind) for kind in KINDS}
+
     def note_certificate(self, ends: datetime | None) -> None:
         """Set when the certificate of the TLS port expires."""
         self._certificate.set(ends.timestamp() if ends else math.nan)
@@ -38,6 +42,11 @@ class Figures:
     def note_policy(self, faults: int) -> None:
         """Tell of a wrong policy file."""
         self._policy_faults.set(faults)
+
+    def note_interventions(self, running: Mapping[str, int]) -> None:
+        """Set how many interventions of each kind run."""
+        for kind, gauge in self._interventions.items():
+            gauge.set(running.get(kind, 0))
 
     def note(
         self, *, instances: int, conflicts: int, standings: Sequence[Standing], stats: EnvoyStats | None, live: bool

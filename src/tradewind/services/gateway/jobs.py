@@ -7,7 +7,7 @@ import asyncio
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.jobs import Job
 from tradewind.mesh.edge_certificate import CertificateUnusable
-from tradewind.services.gateway import usecases
+from tradewind.services.gateway import interventions, usecases
 from tradewind.services.gateway.parts import Parts
 from tradewind.services.gateway.policy import reload_policy
 from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
@@ -15,6 +15,8 @@ from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_ce
 KEYS_EVERY_S = 5.0
 ENVOY_EVERY_S = 2.0
 POLICY_EVERY_S = 1.0
+INTERVENTIONS_EVERY_S = 0.5
+"""How long one may outlast its time."""
 CERTIFICATE_EVERY_S = 3600.0
 
 
@@ -31,10 +33,11 @@ def certificate_job(settings: GatewaySettings) -> Job[Parts]:
     return Job("edge-certificate", CERTIFICATE_EVERY_S, renew)
 
 
-def gateway_jobs() -> tuple[Job[Parts], Job[Parts], Job[Parts]]:
-    """`keys`, `envoy` and `policy`. The first is woken by every change of the registry, so that auth's keys are here as soon as auth is."""
+def gateway_jobs() -> tuple[Job[Parts], Job[Parts], Job[Parts], Job[Parts]]:
+    """`keys`, `envoy`, `policy` and `interventions`. The first is woken by every change of the registry, so that auth's keys are here as soon as auth is."""
     return (
         Job("keys", KEYS_EVERY_S, usecases.refresh_key_set),
         Job("envoy", ENVOY_EVERY_S, usecases.observe_envoy),
         Job("policy", POLICY_EVERY_S, reload_policy),
+        Job("interventions", INTERVENTIONS_EVERY_S, interventions.end_what_is_over),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.jobs import Job
 from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
+from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy import RateLimits
 from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.registries.local import LocalRegistry
@@ -27,6 +29,8 @@ class Parts:
     xds: Xds
     control_plane: ControlPlane
     policies: PolicySource
+    interventions: InterventionTable
+    operators: TokenVerifier
     keys: KeyStore
     key_source: KeySource
     envoy: EnvoyAdmin

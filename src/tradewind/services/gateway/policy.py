@@ -37,7 +37,7 @@ def policy_view(parts: Parts) -> dict[str, Any]:
     return {
         **msgspec.structs.asdict(policy_standing(parts)),
         "default": table.default,
-        "services": table.services,
-        "routes": table.routes,
+        "services": dict(table.services),
+        "routes": dict(table.routes),
         "calls": list(table.permitted_calls()),
     }

@@ -53,6 +53,11 @@ def last_policy_file(state_dir: str) -> StateFile:
     return StateFile(Path(state_dir) / "policy.toml")
 
 
+def interventions_file(state_dir: str) -> StateFile:
+    """Where it is kept what operators do to traffic."""
+    return StateFile(Path(state_dir) / "interventions.json")
+
+
 def _read(file: StateFile) -> dict[str, Any] | None:
     content = file.read()
     if content is None:

@@ -213,6 +213,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
             for path in parts.control_plane.table.paths
             for method, target in path.targets.items()
         ],
+        "interventions": parts.interventions.running(),
         "conflicts": parts.control_plane.table.conflicts,
         "policy": policy_view(parts),
         "rate_limits": parts.limits,
