@@ -87,7 +87,10 @@ def settings_page() -> str:
         "Each variable `NAME` may be given as `NAME_FILE`, a file that holds the value. A wrong or missing one stops the"
     )
     lines.append(
-        "start and is named, with all others that are wrong. `ROOM_` below stands for the room's prefix: `ORDER_`, `PAYMENT_`.\n"
+        "start and is named, with all others that are wrong. `ROOM_` below stands for the room's prefix: `ORDER_`, `PAYMENT_`."
+    )
+    lines.append(
+        "Those marked **live** change while running, by `tradewind config set` ([configuration](../operating/configuration.md)).\n"
     )
     shared = {field.field for field in settings.describe(settings.DatabaseServiceSettings)}
     lines += ["## Every service\n", *_table(_AnyRoom, lambda _: True)]
@@ -109,7 +112,7 @@ def _table(cls: type[settings.Settings], wanted: Callable[[settings.Field], bool
     for field in settings.describe(cls):
         if wanted(field):
             default = "required" if field.required else f"`{field.default}`" if field.default else ""
-            rows.append(f"| `{field.env}` | {default} | {field.meaning} |")
+            rows.append(f"| `{field.env}` | {default} | {'**live** ' if field.live else ''}{field.meaning} |")
     return [*rows, ""]
 
 

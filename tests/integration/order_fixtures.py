@@ -24,9 +24,11 @@ from tradewind.chassis.events import Event
 from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.identity import Caller
 from tradewind.chassis.ids import new_id
+from tradewind.chassis.live import Live
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
+from tradewind.chassis.settings import Secret
 from tradewind.contracts.money import Money
 from tradewind.contracts.payment import PaymentCaptured, PaymentFailed, PaymentRefunded
 from tradewind.services.order.api import api
@@ -35,6 +37,7 @@ from tradewind.services.order.consumer import handlers
 from tradewind.services.order.following import Following
 from tradewind.services.order.measures import Measures
 from tradewind.services.order.parts import Parts
+from tradewind.services.order.settings import OrderSettings
 
 ADDRESS = {"name": "Ada", "line1": "1 Main St", "city": "Bath", "postal_code": "BA1 1AA", "country": "GB"}
 
@@ -280,7 +283,7 @@ async def open_shop(url: str, mesh_url: str, *, valkey_url: str | None = None) -
         addresses=Addresses(mesh),
         measures=Measures(metrics),
         following=Following(database, asyncio.Event(), look_every_s=0.05, most=30),
-        expiry_batch=3,
+        live=Live(OrderSettings(database_url=Secret(url), expiry_batch=3)),
     )
     door = Doorkeeper()
     try:

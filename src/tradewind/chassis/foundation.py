@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tradewind.chassis.cache import Cache
 from tradewind.chassis.client import MeshClient
@@ -15,11 +16,14 @@ from tradewind.chassis.clock import Clock, SkewedClock, SystemClock
 from tradewind.chassis.health import Readiness
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.instance import instance_name
+from tradewind.chassis.live import Live
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
 from tradewind.chassis.transport import Transport, open_transport
+
+S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,19 @@ class Foundation:
     outbox: Outbox
     transport: Transport | None
     optional_database: Database | None
+    live: Live[Any]
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     readiness: Readiness = field(default_factory=Readiness)
+
+    def live_settings(self, kind: type[S]) -> Live[S]:
+        """The room's settings as they are now; `kind` is the room's own class.
+
+        Raises:
+            TypeError: the process was started with another one.
+        """
+        if not isinstance(self.live.start, kind):
+            raise TypeError(f"{self.service} runs on {type(self.live.start).__name__}, not on {kind.__name__}")
+        return self.live
 
     @property
     def database(self) -> Database:
@@ -56,8 +71,10 @@ class Foundation:
 
 
 @contextlib.asynccontextmanager
-async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator[Foundation]:
-    """Open everything that `settings` name, and close it in reverse order.
+async def open_foundation(
+    room: str, settings: ServiceSettings, live: Live[Any] | None = None
+) -> AsyncIterator[Foundation]:
+    """Open everything that `settings` name, and close it in reverse order; `live` are the same where they change.
 
     Raises:
         Unavailable: an engine that the service cannot start without is away.
@@ -105,6 +122,7 @@ async def open_foundation(room: str, settings: ServiceSettings) -> AsyncIterator
             transport=transport,
             optional_database=database,
             readiness=readiness,
+            live=live or Live(settings),
         )
 
 

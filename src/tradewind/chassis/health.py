@@ -8,7 +8,7 @@ share the neighbour that is away, and taking all of them out would turn a part t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from starlette.applications import Starlette
@@ -112,8 +112,8 @@ async def _word(check: Check) -> str:
     return OK
 
 
-def management_app(readiness: Readiness, metrics: Metrics) -> ASGIApp:
-    """The four endpoints. `/livez` depends on nothing but the event loop.
+def management_app(readiness: Readiness, metrics: Metrics, also: Sequence[Route] = ()) -> ASGIApp:
+    """The four endpoints, and `also` others. `/livez` depends on nothing but the event loop.
 
     `/startupz` is 503 until the service was ready to register and is known, and 200 from then on, also while it drains.
     """
@@ -136,4 +136,4 @@ def management_app(readiness: Readiness, metrics: Metrics) -> ASGIApp:
         return Response(await metrics.render(), media_type="text/plain; version=0.0.4")
 
     paths = {"/livez": livez, "/readyz": readyz, "/startupz": startupz, "/metrics": prometheus}
-    return Starlette(routes=[Route(path, answer) for path, answer in paths.items()])
+    return Starlette(routes=[*(Route(path, answer) for path, answer in paths.items()), *also])

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tradewind.chassis import idempotency, logs, otlp, trace
+from tradewind.chassis.config_page import config_routes
 from tradewind.chassis.consumer import Consumer
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.foundation import Foundation, open_foundation
@@ -23,6 +24,7 @@ from tradewind.chassis.http.app import Doorman, build_asgi
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.chassis.instance import instance_name
 from tradewind.chassis.jobs import Job
+from tradewind.chassis.live import Live
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.service import Service
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
@@ -47,31 +49,40 @@ class Registrar(Protocol):
         ...
 
 
-async def serve(service: Service[P], settings: ServiceSettings, registrar: Registrar | None) -> int:
+async def serve(
+    service: Service[P],
+    settings: ServiceSettings,
+    registrar: Registrar | None,
+    live: Live[Any] | None = None,
+) -> int:
     """Run `service` until SIGTERM or SIGINT; returns the exit code.
 
     On the signal it becomes unready, leaves the mesh, finishes the requests in flight (at most `drain_s`), then stops
-    consumers, jobs and relay, and closes its pools.
+    consumers, jobs and relay, and closes its pools. `live` are the same settings where they change meanwhile.
     """
+    live = live or Live(settings)
     instance = instance_name(settings.instance, service.room)
     logs.configure(service.name, instance, settings.log_level, settings.log_format)
     stop = _stop_signal()
+    live.on_change(lambda _, new: logs.set_level(new.log_level))
+    await live.open()
     async with contextlib.AsyncExitStack() as stack:
         exporter = otlp.start(settings.otlp_endpoint, service=service.name, instance=instance)
         if exporter is not None:
             stack.push_async_callback(asyncio.to_thread, exporter.stop)
         trace.configure(ratio=settings.trace_ratio, sink=exporter)
-        foundation = await _patiently(stack, lambda: open_foundation(service.room, settings), stop)
+        foundation = await _patiently(stack, lambda: open_foundation(service.room, settings, live), stop)
         if foundation is None:
             return 0
         parts = await stack.enter_async_context(service.assemble(foundation))
+        live.measure(foundation.metrics)
         readiness = foundation.readiness
         background = _background(service, settings, foundation, parts)
         public, management = _listen(settings.host, settings.port), _listen(settings.host, settings.management_port)
         doorman = Doorman(foundation.verifier, foundation.optional_database, foundation.metrics)
         servers = [
             _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s),
-            _Server.made(management_app(readiness, foundation.metrics), management, 1.0),
+            _Server.made(management_app(readiness, foundation.metrics, config_routes(live, instance)), management, 1.0),
         ]
         await stack.enter_async_context(foundation.metrics.loop_watch())
         description = _description(service, settings, instance, public, management)
@@ -115,6 +126,7 @@ def _background(
 ) -> Sequence[_Background]:
     found: list[_Background] = []
     found.append(_Background("health", foundation.readiness.watch))
+    found.append(_Background("live settings", foundation.live.follow))
     database = foundation.optional_database
     if service.emits and isinstance(settings, DatabaseServiceSettings):
         if foundation.transport is None:

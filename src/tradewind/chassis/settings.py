@@ -1,4 +1,4 @@
-"""Settings of a process: one frozen class a room, read from the environment once, wrong values stop the start.
+"""Settings of a process: one frozen class a room, read once from its layers; wrong values stop the start.
 
     class OrderSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
         PREFIX = "ORDER_"
@@ -9,6 +9,9 @@
 Every number has bounds (`Port`, `Count`, `Seconds`, `Share`, or its own `Meta`): a zero that would stop the platform
 later stops the start. A field without a default is required. `NAME_FILE` may name a file that holds the value of `NAME`
 (Kubernetes and compose secrets). Every wrong or missing variable is reported at once.
+
+The layers, lowest first: the default, the file that `TRADEWIND_CONFIG_FILE` names (`settings_file`), the environment. Above
+them, for fields with `live=True`, are the values that change while the process runs (`live`).
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
+
+from tradewind.chassis.settings_file import FILE_VARIABLE, ConfigFileError, read_file, room_of_prefix, texts
 
 
 class Secret:
@@ -47,10 +52,14 @@ class Secret:
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """What a field means, in a sentence; `env` overrides the name made of prefix and field."""
+    """What a field means, in a sentence; `env` overrides the name made of prefix and field.
+
+    A `live` field may change while the process runs: whoever reads it asks `Live.value` each time, or hears of the change.
+    """
 
     meaning: str
     env: str = ""
+    live: bool = False
 
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -105,9 +114,12 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
     registry_token: Annotated[Secret | None, Setting("This room's identity at the registry.", env="REGISTRY_TOKEN")] = (
         None
     )
+    live_config_url: Annotated[
+        str, Setting("Where settings that change while running are kept: file:///path.", env="LIVE_CONFIG_URL")
+    ] = ""
     jwks_url: Annotated[str, Setting("Public keys that access tokens are verified with.", env="JWKS_URL")] = ""
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL")
+        Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL", live=True)
     ] = "info"
     log_format: Annotated[Literal["json", "text"], Setting("Form of the log lines.", env="LOG_FORMAT")] = "json"
     otlp_endpoint: Annotated[
@@ -140,6 +152,26 @@ class Field(msgspec.Struct, frozen=True):
     required: bool
     secret: bool
     default: str
+    live: bool = False
+
+
+Origin = Literal["live", "environment", "file", "default"]
+ORIGINS: tuple[Origin, ...] = ("live", "environment", "file", "default")
+"""The layers, the one that wins first."""
+
+
+class Layers(msgspec.Struct, frozen=True):
+    """What stands above the defaults of one class: texts by the name of the variable. An empty text counts as none."""
+
+    environ: Mapping[str, str] = msgspec.field(default_factory=dict)
+    file: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+    def found(self, env: str) -> Iterator[tuple[Origin, str]]:
+        """The layers that say something about `env`, the one that wins first. Raises OSError: `env`_FILE cannot be read."""
+        if text := _lookup(self.environ, env):
+            yield "environment", text
+        if text := self.file.get(env):
+            yield "file", text
 
 
 S = TypeVar("S", bound=Settings)
@@ -151,27 +183,55 @@ def describe(cls: type[Settings]) -> list[Field]:
 
 
 def load(cls: type[S], environ: Mapping[str, str]) -> S:
-    """Read `cls` from `environ`.
+    """Read `cls` from `environ`, and below it from the file that `environ` names.
 
     Raises:
-        SettingsError: a variable is missing or does not fit its type; each one is named.
+        SettingsError: a variable is missing or does not fit its type, or the file is wrong; each one is named.
+    """
+    return load_layers(cls, read_layers(cls, environ))
+
+
+def read_layers(cls: type[Settings], environ: Mapping[str, str]) -> Layers:
+    """The environment, and what the file it names says to `cls`.
+
+    Raises:
+        SettingsError: the file is not there, is no TOML, or has something that `cls` does not know.
+    """
+    path = environ.get(FILE_VARIABLE)
+    if not path:
+        return Layers(environ)
+    shared = {row.field: row.env for row in describe(DatabaseServiceSettings)}
+    own = {row.field: row.env for row in describe(cls)}
+    secret = {row.env for row in describe(cls) if row.secret}
+    try:
+        return Layers(environ, texts(read_file(path), room_of_prefix(cls.PREFIX), own, shared, secret, path))
+    except ConfigFileError as error:
+        raise SettingsError(error.faults) from error
+
+
+def load_layers(cls: type[S], layers: Layers) -> S:
+    """Make `cls` of its layers.
+
+    Raises:
+        SettingsError: as `load` does.
     """
     values: dict[str, Any] = {}
     faults: list[str] = []
     for field, hint in _fields(cls):
         row = _row(cls, field, hint)
         try:
-            text = _lookup(environ, row.env)
+            found = next(layers.found(row.env), None)
         except OSError as exc:
             faults.append(f"{row.env}_FILE: cannot be read: {exc.strerror or exc}")
             continue
+        text = found[1] if found else layers.environ.get(row.env)
         if text is None or (text == "" and not row.required):
             if row.required:
                 faults.append(f"{row.env}: missing. {row.meaning}")
             continue
         try:
-            values[field.name] = msgspec.convert(text, hint, strict=False, dec_hook=_decode_secret)
-        except (msgspec.ValidationError, ValueError) as exc:
+            values[field.name] = convert(text, hint)
+        except ValueError as exc:
             shown = "(hidden)" if row.secret else repr(text)
             faults.append(f"{row.env}: {shown} does not fit: {exc}. {row.meaning}")
     if faults:
@@ -179,10 +239,20 @@ def load(cls: type[S], environ: Mapping[str, str]) -> S:
     return cls(**values)
 
 
+def convert(text: str, hint: Any) -> Any:
+    """`text` as a value of the annotated type `hint`. Raises ValueError that says what would fit."""
+    return msgspec.convert(text, hint, strict=False, dec_hook=_decode_secret)
+
+
+def hints(cls: type[Settings]) -> dict[str, Any]:
+    """The annotated type of each field."""
+    return {field.name: hint for field, hint in _fields(cls)}
+
+
 def _fields(cls: type[Settings]) -> Iterator[tuple[msgspec.structs.FieldInfo, Any]]:
-    hints = typing.get_type_hints(cls, include_extras=True)
+    found = typing.get_type_hints(cls, include_extras=True)
     for field in msgspec.structs.fields(cls):
-        yield field, hints[field.name]
+        yield field, found[field.name]
 
 
 def _row(cls: type[Settings], field: msgspec.structs.FieldInfo, hint: Any) -> Field:
@@ -195,6 +265,7 @@ def _row(cls: type[Settings], field: msgspec.structs.FieldInfo, hint: Any) -> Fi
         required=field.required,
         secret=Secret in _plain_types(hint),
         default=default,
+        live=setting.live,
     )
 
 

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "dlq": ("dlq", "Dead letters of every consumer: look, replay, drop."),
     "secrets": ("secrets", "The secret store: names and ages, never values."),
     "mesh": ("mesh", "Faults, canaries, shadow traffic and maintenance, each for a while."),
+    "config": ("config", "Every setting and where its value comes from; live ones change without a restart."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),
     "chaos": ("chaos", "Break a platform of its own under traffic, and prove that nothing was lost."),

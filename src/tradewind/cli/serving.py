@@ -1,4 +1,4 @@
-"""Assembling one room and serving it: settings from the environment, the mesh's registrar, the chassis' life cycle."""
+"""Assembling one room and serving it: settings from their layers, the mesh's registrar, the chassis' life cycle."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Mapping
 import uvloop
 
 from tradewind.chassis import lifecycle
+from tradewind.chassis.live import Live
 from tradewind.chassis.secrets import SecretsError
 from tradewind.chassis.secrets.opening import with_secrets
-from tradewind.chassis.settings import ServiceSettings, SettingsError, load
+from tradewind.chassis.settings import ServiceSettings, SettingsError, load_layers, read_layers
+from tradewind.mesh.live_stores import open_store
 from tradewind.mesh.registries.local_registrar import Registrar
 from tradewind.stack.gate import wait_for_turn
 from tradewind.stack.room_settings import settings_class
@@ -24,7 +26,7 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
     wait_for_turn(environ)
     try:
         kind = settings_class(room)
-        settings = load(kind, with_secrets(kind, environ))
+        live = _live(kind, with_secrets(kind, environ))
     except SettingsError as error:
         print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
         for fault in error.faults:
@@ -33,8 +35,20 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
     except SecretsError as error:
         print(f"tradewind run {room}: {error.problem}\n  {error.fix}", file=sys.stderr)
         return 1
+    settings = live.start
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(lifecycle.serve(app.create_app(settings), settings, _registrar(settings)))
+        return runner.run(lifecycle.serve(app.create_app(settings), settings, _registrar(settings), live))
+
+
+def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[ServiceSettings]:
+    """The settings from all layers. Raises SettingsError that names each fault."""
+    layers = read_layers(kind, environ)
+    settings = load_layers(kind, layers)
+    try:
+        store = open_store(settings.live_config_url) if settings.live_config_url else None
+    except ValueError as error:
+        raise SettingsError([str(error)]) from error
+    return Live(settings, layers, store)
 
 
 def _registrar(settings: ServiceSettings) -> Registrar | None:

@@ -42,7 +42,7 @@ class ControlPlane:
     ) -> None:
         self._discovery = discovery
         self._xds = xds
-        self._limits = limits
+        self.limits = limits
         self.policies = policies or our_table()
         self._cors = cors or Cors()
         self._interventions = interventions
@@ -55,6 +55,11 @@ class ControlPlane:
     def take(self, policies: PolicyTable) -> None:
         """Let another table hold from now on."""
         self.policies = policies
+        self.publish()
+
+    def set_limits(self, limits: RateLimits) -> None:
+        """Other rate limits of the edge, from now on. The buckets start full, as after every change of the routes."""
+        self.limits = limits
         self.publish()
 
     def publish(self) -> None:
@@ -75,7 +80,7 @@ class ControlPlane:
             "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
             "endpoints": {name: endpoints(name, services[name].instances) for name in others},
             "routes": {
-                EDGE: with_cors(edge_routes(table, self._limits, self.policies), self._cors, self._own_service),
+                EDGE: with_cors(edge_routes(table, self.limits, self.policies), self._cors, self._own_service),
                 EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
             },
         }

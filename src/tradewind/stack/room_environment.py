@@ -7,16 +7,21 @@ admin's DSN among them), do not reach it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from tradewind.chassis.settings import SettingsError, read_layers
+from tradewind.chassis.settings_file import FILE_VARIABLE
 from tradewind.mesh.identity import room_token
+from tradewind.stack.config_paths import config_file, live_config_url
 from tradewind.stack.detours import Detours
 from tradewind.stack.kept_secrets import Secrets
 from tradewind.stack.process import MARK
 from tradewind.stack.provision import RoomAccess, room_access, url_for
+from tradewind.stack.room_settings import settings_class
 
 _OURS = ("PSP_SANDBOX_", "TRADEWIND_")
 
@@ -61,6 +66,13 @@ class Surroundings:
     administrator: Mapping[str, str]
     """`TRADEWIND_ADMIN_EMAIL` and `TRADEWIND_ADMIN_PASSWORD`, or nothing."""
 
+    @property
+    def configuration(self) -> dict[str, str]:
+        """Where every process finds the file of settings, if there is one, and the live ones."""
+        file = config_file(self.environ, self.folder)
+        named = {FILE_VARIABLE: str(file)} if file else {}
+        return {**named, "LIVE_CONFIG_URL": live_config_url(self.environ, self.folder)}
+
     def access(self, room: str) -> RoomAccess:
         """The DSNs of a room's database."""
         return room_access(
@@ -93,11 +105,12 @@ class Surroundings:
         prefix = room.upper()
         at = self.addresses
         way = partial(at.detours.url, room)
-        inherited = self.inherited(room)
+        inherited, in_file = self.inherited(room), self._in_file(room)
         inherited.pop(f"{prefix}_MIGRATE_DATABASE_URL", None)  # the owner's rights are for migrations only
         return {
-            **self._defaults(room),
+            **{name: value for name, value in self._defaults(room).items() if name not in in_file},
             **inherited,
+            **self.configuration,
             "TRADEWIND_ENV": "dev",
             "BUS_URL": way("bus", self.bus_url),
             "VALKEY_URL": way("valkey", at.valkey_url),
@@ -116,6 +129,7 @@ class Surroundings:
         at = self.addresses
         return {
             **self.inherited("gateway"),
+            **self.configuration,
             "GATEWAY_ENVOY": "external",
             "TRADEWIND_ENV": "dev",
             "GATEWAY_HOST": "127.0.0.1",
@@ -138,6 +152,7 @@ class Surroundings:
         own = {name: value for name, value in self.environ.items() if name.startswith("PSP_SANDBOX_")}
         return {
             **self.inherited(),
+            **self.configuration,
             "PSP_SANDBOX_WEBHOOK_URL": self.addresses.detours.url(
                 "psp-sandbox", "webhooks", f"{self.addresses.edge_url}/v1/payments/webhooks/sandbox"
             ),
@@ -149,6 +164,12 @@ class Surroundings:
             "PSP_SANDBOX_API_KEY": self.secrets.get("sandbox_api_key"),
             "PSP_SANDBOX_WEBHOOK_SECRET": self.secrets.get("sandbox_webhook"),
         }
+
+    def _in_file(self, room: str) -> set[str]:
+        """What the file of settings says to `room`: our defaults give way to it. A wrong file is found at the start."""
+        with contextlib.suppress(SettingsError):
+            return set(read_layers(settings_class(room), self.configuration).file)
+        return set()
 
     def _defaults(self, room: str) -> dict[str, str]:
         """What only this room needs, unless the caller set it."""

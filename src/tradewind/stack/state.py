@@ -2,6 +2,7 @@
 
 postgres/ valkey/ gateway/ envoy/ sandbox/   what the engines keep
 mail/ logs/                                  what they say
+config/                                      the live settings and their history
 secrets.enc                                  passwords and keys, made once, encrypted with a key that lies elsewhere
 ports.json                                   what listens where, while it runs
 supervisor.json supervisor.sock lock         how the other verbs find the supervisor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tradewind.stack.kept_secrets import Secrets
 
 DEFAULT_FOLDER = ".tradewind"
-DATA = ("postgres", "valkey", "gateway", "envoy", "sandbox", "mail", "logs")
+DATA = ("postgres", "valkey", "gateway", "envoy", "sandbox", "mail", "logs", "config")
 """Folders that `--fresh` wipes."""
 
 T = TypeVar("T")

@@ -24,7 +24,7 @@ from tradewind.stack.hot_restart import forget_shared_memory
 from tradewind.stack.ports import free_port, release_port
 from tradewind.stack.postgres import DEATH_SIGNAL, STOP_GRACE_S, STOP_SIGNAL, Cluster, find_binaries
 from tradewind.stack.room_environment import Addresses, Surroundings
-from tradewind.stack.room_settings import require_sound, settings_class
+from tradewind.stack.room_settings import require_known_sections, require_sound, settings_class
 from tradewind.stack.rooms import CONTROL_PLANE, all_rooms
 from tradewind.stack.settings import StackSettings
 from tradewind.stack.state import State
@@ -95,6 +95,7 @@ class Topology:
 
     def _require_sound_settings(self) -> None:
         """Ports and instances are given out later; anything else is what the processes will read."""
+        require_known_sections(self._around.configuration, self.rooms)
         rooms = [room for room in self.rooms if room != CONTROL_PLANE]
         require_sound(
             {

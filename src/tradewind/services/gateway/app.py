@@ -89,7 +89,6 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
         key_source=KeySource(InstanceClient()),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
-        limits=settings.rate_limits,
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         figures=Figures(metrics),
         jobs=(keys, *others, *([certificate_job(settings)] if settings.tls_port else [])),
@@ -122,7 +121,9 @@ def declared_routes(api: Api) -> list[DeclaredRoute]:
 
 @contextlib.asynccontextmanager
 async def _assembled(settings: GatewaySettings, foundation: Foundation) -> AsyncIterator[Parts]:
-    parts = make_parts(settings, foundation.metrics, foundation.clock)
+    live = foundation.live_settings(GatewaySettings)
+    parts = make_parts(live.value, foundation.metrics, foundation.clock)
+    live.on_change(lambda _, new: parts.control_plane.set_limits(new.rate_limits))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.key_source.close)
         stack.push_async_callback(parts.envoy.close)

@@ -11,7 +11,6 @@ from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.intervention_table import InterventionTable
-from tradewind.mesh.policy import RateLimits
 from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.xds import Xds
@@ -35,7 +34,6 @@ class Parts:
     key_source: KeySource
     envoy: EnvoyAdmin
     view: EnvoyView
-    limits: RateLimits
     own_document: dict[str, Any]
     figures: Figures
     jobs: tuple[Job[Parts], ...]

@@ -61,12 +61,12 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
     policy_file: Annotated[
         str, Setting("TOML file over the built-in policy table, read again when it changes; empty for none.")
     ] = ""
-    rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.")] = 200
-    rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.")] = 400
-    rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.")] = 100
-    rate_address_burst: Annotated[Count, Setting("Requests at once of one address without a token.")] = 200
-    rate_auth_per_s: Annotated[Count, Setting("Registrations and logins a second of one address.")] = 5
-    rate_auth_burst: Annotated[Count, Setting("Registrations and logins at once of one address.")] = 50
+    rate_subject_per_s: Annotated[Count, Setting("Requests a second of one signed-in subject.", live=True)] = 200
+    rate_subject_burst: Annotated[Count, Setting("Requests at once of one signed-in subject.", live=True)] = 400
+    rate_address_per_s: Annotated[Count, Setting("Requests a second of one address without a token.", live=True)] = 100
+    rate_address_burst: Annotated[Count, Setting("Requests at once of one address without a token.", live=True)] = 200
+    rate_auth_per_s: Annotated[Count, Setting("Registrations and logins a second of one address.", live=True)] = 5
+    rate_auth_burst: Annotated[Count, Setting("Registrations and logins at once of one address.", live=True)] = 50
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -216,7 +216,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
         "interventions": parts.interventions.running(),
         "conflicts": parts.control_plane.table.conflicts,
         "policy": policy_view(parts),
-        "rate_limits": parts.limits,
+        "rate_limits": parts.control_plane.limits,
     }
 
 

@@ -40,16 +40,8 @@ def create_app(settings: OrderSettings, parts: Parts | None = None) -> Service[P
             cache=foundation.cache,
             addresses=Addresses(foundation.mesh),
             measures=Measures(foundation.metrics),
-            patience={
-                "payment": settings.pending_ttl_s,
-                "shipping": settings.shipping_ttl_s,
-                "delivery": settings.delivery_ttl_s,
-                "settlement": settings.settlement_ttl_s,
-            },
-            expiry_batch=settings.expiry_batch,
-            product_ttl_s=settings.product_ttl_s,
             following=following,
-            stream_ttl_s=settings.stream_ttl_s,
+            live=foundation.live_settings(OrderSettings),
         )
         await following.close()
 
