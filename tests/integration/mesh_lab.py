@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tradewind.mesh.identity import room_token
-from tradewind.mesh.registries.local_registrar import Registrar
+from tradewind.mesh.registries.local_registrar import LocalRegistrar
 
 SECRET = "the platform secret of a test"
 PATIENCE_S = 20.0
@@ -69,7 +69,13 @@ async def until(condition: Callable[[], Any], what: str, patience_s: float = PAT
 class Lab:
     """The gateway, its Envoy, and a client session. Make one with `mesh_lab`."""
 
-    def __init__(self, folder: Path, session: aiohttp.ClientSession, **settings: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        session: aiohttp.ClientSession,
+        environ: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> None:
         ports = free_ports(6)
         self.folder = folder
         self.session = session
@@ -82,7 +88,8 @@ class Lab:
         self.process: asyncio.subprocess.Process | None = None
         self.log_path = folder / "gateway.log"
         self._settings = settings
-        self._registrars: list[Registrar] = []
+        self._environ = dict(environ or {})
+        self._registrars: list[LocalRegistrar] = []
 
     @property
     def log(self) -> str:
@@ -105,6 +112,7 @@ class Lab:
             "GATEWAY_REGISTRY_SECRET": SECRET,
             "GATEWAY_ACCESS_LOG": str(self.access_log),
             **{f"GATEWAY_{name.upper()}": str(value) for name, value in self._settings.items()},
+            **self._environ,
         }
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -142,9 +150,9 @@ class Lab:
         async with self.session.get(f"{self.control}/v1/mesh") as answer:
             return await answer.json()
 
-    async def register(self, instance: str, port: int, *routes: Mapping[str, Any], **more: Any) -> Registrar:
+    async def register(self, instance: str, port: int, *routes: Mapping[str, Any], **more: Any) -> LocalRegistrar:
         """Register an instance named `order-1` the way a service does."""
-        registrar = Registrar(self.control, room_token(SECRET, instance.partition("-")[0]))
+        registrar = LocalRegistrar(self.control, room_token(SECRET, instance.partition("-")[0]))
         self._registrars.append(registrar)
         await registrar.register(description(instance, port, *routes, **more))
         return registrar
@@ -161,10 +169,10 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def mesh_lab(folder: Path, **settings: object) -> AsyncIterator[Lab]:
+async def mesh_lab(folder: Path, environ: Mapping[str, str] | None = None, **settings: object) -> AsyncIterator[Lab]:
     """A running lab; everything it started is gone afterwards."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        lab = Lab(folder, session, **settings)
+        lab = Lab(folder, session, environ, **settings)
         try:
             await lab.start()
             yield lab

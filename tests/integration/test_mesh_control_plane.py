@@ -23,7 +23,7 @@ from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import room_token
 from tradewind.mesh.policy import DEFAULT
-from tradewind.mesh.registries.local_registrar import Registrar
+from tradewind.mesh.registries.local_registrar import LocalRegistrar
 from tradewind.services.gateway import usecases
 from tradewind.services.gateway.app import make_parts
 from tradewind.services.gateway.control import control_app
@@ -177,7 +177,7 @@ async def test_instances_register_again_by_themselves_after_a_restart(tmp_path: 
 
 async def test_a_registrar_waits_for_a_control_plane_that_is_down(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    registrar = Registrar(f"http://127.0.0.1:{port}", room_token(SECRET, "order"))
+    registrar = LocalRegistrar(f"http://127.0.0.1:{port}", room_token(SECRET, "order"))
     registering = asyncio.create_task(registrar.register(description("order-1", 1000, ROUTE)))
     await asyncio.sleep(0.5)
     assert not registering.done()

@@ -26,7 +26,7 @@ from tradewind.bench.platform import Platform
 from tradewind.bench.sampling import cpu_seconds
 from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.identity import room_token
-from tradewind.mesh.registries.local_registrar import Registrar
+from tradewind.mesh.registries.local_registrar import LocalRegistrar
 from tradewind.stack.ports import free_port
 from tradewind.traffic.client import Refused, Shop, open_shop
 from tradewind.traffic.operator import operator_token
@@ -153,7 +153,7 @@ async def _registered(platform: Platform, port: int) -> AsyncIterator[None]:
     """Make the upstream a service of the mesh, like any other."""
     control_port = platform.state.ports()["gateway-1"]["control_port"]
     token = room_token(platform.state.secrets().get("platform"), "bench")
-    registrar = Registrar(f"http://127.0.0.1:{control_port}", token)
+    registrar = LocalRegistrar(f"http://127.0.0.1:{control_port}", token)
     await registrar.register(
         {
             "service": "bench-service", "room": "bench", "instance": "bench-1", "address": "127.0.0.1", "port": port,

@@ -110,13 +110,25 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")
     ] = None
     mesh_url: Annotated[str, Setting("The mesh egress through which other services are called.", env="MESH_URL")] = ""
-    registry_url: Annotated[str, Setting("Where instances register; empty: not at all.", env="REGISTRY_URL")] = ""
+    registry_url: Annotated[
+        str,
+        Setting(
+            "Where instances register: http://gateway:8082, consul://host:8500 or dns:; empty: not at all.",
+            env="REGISTRY_URL",
+        ),
+    ] = ""
     registry_token: Annotated[Secret | None, Setting("This room's identity at the registry.", env="REGISTRY_TOKEN")] = (
         None
     )
     live_config_url: Annotated[
         str, Setting("Where settings that change while running are kept: file:///path.", env="LIVE_CONFIG_URL")
     ] = ""
+    consul_token: Annotated[Secret | None, Setting("Consul ACL token.", env="CONSUL_HTTP_TOKEN")] = None
+    consul_ca: Annotated[
+        str, Setting("File with the authorities of consuls://; empty: the system's.", env="CONSUL_CACERT")
+    ] = ""
+    consul_cert: Annotated[str, Setting("File with our certificate towards Consul.", env="CONSUL_CLIENT_CERT")] = ""
+    consul_key: Annotated[str, Setting("File with the key of that certificate.", env="CONSUL_CLIENT_KEY")] = ""
     jwks_url: Annotated[str, Setting("Public keys that access tokens are verified with.", env="JWKS_URL")] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Setting("Least level written.", env="LOG_LEVEL", live=True)

@@ -72,7 +72,12 @@ def _daemon(state: State, settings: StackSettings, *, fresh: bool, events_fd: in
             start_new_session=True,
             pass_fds=[events_fd],
             # Not as a flag: it may hold a password, and everybody sees the flags.
-            env={**os.environ, "TRADEWIND_HOME": str(state.folder), "TRADEWIND_KAFKA": settings.kafka_url},
+            env={
+                **os.environ,
+                "TRADEWIND_HOME": str(state.folder),
+                "TRADEWIND_KAFKA": settings.kafka_url,
+                "TRADEWIND_CONSUL": settings.consul_url,
+            },
         )
 
 

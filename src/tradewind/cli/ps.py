@@ -30,7 +30,9 @@ def ps(format_: str) -> None:
     alive = running_supervisor(state) is not None
     answer = next(ask(state, timeout_s=ANSWER_TIMEOUT_S, verb="ps")) if alive else nothing
     _weigh(answer["processes"])
-    asyncio.run(_examine(answer["processes"], state.ports() if alive else {}))
+    ports = state.ports() if alive else {}
+    asyncio.run(_examine(answer["processes"], ports))
+    answer["registry"] = asyncio.run(registry_standing(ports))
     meddling = running_here(state) if alive else []
     if format_ == "json":
         click.echo(json_line({**answer, "interventions": meddling}))
@@ -45,6 +47,8 @@ def ps(format_: str) -> None:
     click.echo(f"\n{word}, {total:.0f} MB")
     for each in meddling:
         click.secho(warning_line(each), fg="yellow")
+    if said := _registry_line(answer["registry"]):
+        click.echo(said)
 
 
 def _weigh(rows: list[dict[str, Any]]) -> None:
@@ -74,3 +78,24 @@ async def _degraded(ports: object) -> list[str]:
         return msgspec.json.decode(answer.body, type=_Health).degraded
     except msgspec.DecodeError:
         return []
+
+
+async def registry_standing(ports: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Which registry the gateway uses and whether it answers, as the gateway says; None while it does not."""
+    port = (ports.get("gateway-1") or {}).get("control_port")
+    if port is None:
+        return None
+    answer = await probe.http(f"http://127.0.0.1:{port}/v1/registry", timeout_s=HEALTH_TIMEOUT_S)
+    try:
+        return msgspec.json.decode(answer.body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+
+
+def _registry_line(standing: dict[str, Any] | None) -> str:
+    """Nothing for the usual one, which is the gateway itself."""
+    if standing is None or standing["kind"] == "local":
+        return ""
+    word = "answers" if standing["answers"] else f"does not answer: {standing['problem'] or 'not asked yet'}"
+    refused = f"; {len(standing['refused'])} entries get no requests" if standing["refused"] else ""
+    return f"registry {standing['kind']} at {standing['address']} {word}{refused}"

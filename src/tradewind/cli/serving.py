@@ -15,9 +15,10 @@ from tradewind.chassis.secrets import SecretsError
 from tradewind.chassis.secrets.opening import with_secrets
 from tradewind.chassis.settings import ServiceSettings, SettingsError, load_layers, read_layers
 from tradewind.mesh.live_stores import open_store
-from tradewind.mesh.registries.local_registrar import Registrar
+from tradewind.mesh.registries import registrar_of
 from tradewind.stack.gate import wait_for_turn
 from tradewind.stack.room_settings import settings_class
+from tradewind.stack.rooms import CONTROL_PLANE
 
 
 def serve_room(room: str, environ: Mapping[str, str]) -> int:
@@ -27,6 +28,8 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
     try:
         kind = settings_class(room)
         live = _live(kind, with_secrets(kind, environ))
+        # The control plane is no one's neighbour: it is not registered anywhere, its Envoy knows it.
+        registrar = None if room == CONTROL_PLANE else registrar_of(live.start)
     except SettingsError as error:
         print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
         for fault in error.faults:
@@ -37,7 +40,7 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
         return 1
     settings = live.start
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(lifecycle.serve(app.create_app(settings), settings, _registrar(settings), live))
+        return runner.run(lifecycle.serve(app.create_app(settings), settings, registrar, live))
 
 
 def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[ServiceSettings]:
@@ -49,10 +52,3 @@ def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[Servi
     except ValueError as error:
         raise SettingsError([str(error)]) from error
     return Live(settings, layers, store)
-
-
-def _registrar(settings: ServiceSettings) -> Registrar | None:
-    """The way into the mesh; None when nobody said where the registry is."""
-    if not settings.registry_url or settings.registry_token is None:
-        return None
-    return Registrar(settings.registry_url, settings.registry_token.reveal())

@@ -40,6 +40,9 @@ def _counts(_context: click.Context, _option: click.Parameter, values: tuple[str
 @click.option(
     "--kafka", metavar="HOST:PORT", help="Events travel on this Apache Kafka.  [default: TRADEWIND_KAFKA or none]"
 )
+@click.option(
+    "--consul", metavar="URL", help="Services are known from this Consul agent.  [default: TRADEWIND_CONSUL or none]"
+)
 @click.option("--fresh", is_flag=True, help="Delete all data first.")
 @click.option("--timeout", "timeout_s", default=DEFAULT_TIMEOUT_S, show_default=True, help="With -d: seconds to wait.")
 @click.option("--events-fd", type=int, hidden=True, help="Where a detached supervisor writes its events.")
@@ -50,6 +53,7 @@ def up(
     tls_port: int | None,
     scale: dict[str, int],
     kafka: str | None,
+    consul: str | None,
     fresh: bool,
     timeout_s: int,
     events_fd: int | None,
@@ -66,7 +70,7 @@ def up(
         raise click.UsageError(
             f"--scale: {CONTROL_PLANE} is the control plane and runs once; scale the rooms behind it"
         )
-    settings = read_settings(os.environ, port=port, tls_port=tls_port, scale=scale, kafka=kafka)
+    settings = read_settings(os.environ, port=port, tls_port=tls_port, scale=scale, kafka=kafka, consul=consul)
     if detach:
         from tradewind.cli.detached import start_detached
 

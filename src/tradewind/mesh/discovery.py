@@ -1,12 +1,12 @@
-"""What the control plane needs to know of services, whoever keeps it.
+"""What the control plane needs to know of services, whoever keeps it: one interface, and a registry a module in `registries/`.
 
-`LocalRegistry` is the one implementation so far. Consul (blocking queries) and DNS (Kubernetes headless services)
-would be others: they read elsewhere and need no leases, so the door for registering is not part of this interface.
+`consul` and `dns` read elsewhere and need no leases, so the door for registering is not part of the interface.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -33,6 +33,19 @@ class KnownService(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(union) or self.last_routes
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a registry is.
+
+    `answers` is None before it was asked. `refused` says of each entry that gets no requests why.
+    """
+
+    kind: str
+    address: str = ""
+    answers: bool | None = None
+    problem: str = ""
+    refused: tuple[str, ...] = ()
+
+
 class Discovery(Protocol):
     """Who is there, and word of every change."""
 
@@ -42,4 +55,20 @@ class Discovery(Protocol):
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change, from the event loop; it must not block."""
+        ...
+
+
+class Registry(Discovery, Protocol):
+    """A registry as the gateway runs it: `local`, `consul` or `dns`."""
+
+    def instances(self) -> list[Instance]:
+        """All instances that get requests, by name."""
+        ...
+
+    def standing(self) -> Standing:
+        """Which registry this is, and whether it answers."""
+        ...
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Keep up with what happens while the context lasts."""
         ...

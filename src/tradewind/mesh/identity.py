@@ -24,6 +24,10 @@ class RoomIdentities:
             raise ValueError("the platform secret is empty")
         self._secret = secret
 
+    def token_of(self, room: str) -> str:
+        """The token of `room`, to check what it signed with."""
+        return room_token(self._secret, room)
+
     def is_token_of(self, token: str, room: str) -> bool:
         """Whether `token` is the identity of `room`."""
         return hmac.compare_digest(token.encode(), room_token(self._secret, room).encode())

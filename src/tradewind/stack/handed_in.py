@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tradewind.chassis.consul import ConsulAddress
 from tradewind.chassis.transport import is_kafka
 from tradewind.chassis.transport.kafka.address import parse
 from tradewind.stack import probe, provision
@@ -17,7 +18,7 @@ from tradewind.stack.errors import StackError
 
 ADMIN_URL = "TRADEWIND_POSTGRES_URL"
 BUS_URL = "BUS_URL"
-KAFKA_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str | None:
@@ -45,12 +46,28 @@ async def require_kafka(url: str) -> None:
         host, _, port = server.rpartition(":")
         # Behind TLS only a handshake tells more, and the services say so themselves.
         listens = probe.listens if "SSL" in address.security["security.protocol"].split("_") else probe.kafka
-        if await listens(host.strip("[]"), int(port), timeout_s=KAFKA_PATIENCE_S):
+        if await listens(host.strip("[]"), int(port), timeout_s=PATIENCE_S):
             return
     raise StackError(
         f"no Kafka broker answers at {address.servers}",
         "start it, or name another: --kafka HOST:PORT or TRADEWIND_KAFKA",
     )
+
+
+async def require_consul(url: str) -> None:
+    """See whether anybody listens at the Consul address `url`, if it is one.
+
+    Raises:
+        StackError: nobody does; the address is named.
+    """
+    if not url:
+        return
+    parts = urlsplit(ConsulAddress.parse(url).base_url)
+    if not await probe.listens(parts.hostname or "", parts.port or 0, timeout_s=PATIENCE_S):
+        raise StackError(
+            f"no Consul agent answers at {parts.netloc}",
+            "start it, or name another: --consul URL or TRADEWIND_CONSUL",
+        )
 
 
 async def make_databases(rooms: Sequence[str], environ: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from tradewind.stack import events
 from tradewind.stack.administrator import Administrator, administrator, remember
 from tradewind.stack.control import Announcer, ControlDoor
 from tradewind.stack.events import Event
-from tradewind.stack.handed_in import require_kafka
+from tradewind.stack.handed_in import require_consul, require_kafka
 from tradewind.stack.leftovers import end_leftovers
 from tradewind.stack.ports import holder_of, is_free, taken
 from tradewind.stack.settings import StackSettings
@@ -68,6 +68,7 @@ class Host:
         if self._settings.tls_port:
             await self._require_port(self._settings.tls_port, "--tls-port")
         await require_kafka(self._settings.kafka_url)
+        await require_consul(self._settings.consul_url)
         if self._state.remember_bus(self._settings.kafka_url, datetime.now(UTC)):
             self._announce(
                 events.notice("events travel on another bus than last time; what was not read there stays unread")

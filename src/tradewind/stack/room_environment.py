@@ -35,6 +35,7 @@ class Addresses:
     valkey_url: str
     smtp_url: str
     kafka_url: str = ""
+    consul_url: str = ""
     edge_host: str
     edge_port: int
     edge_tls_port: int = 0
@@ -115,7 +116,7 @@ class Surroundings:
             "BUS_URL": way("bus", self.bus_url),
             "VALKEY_URL": way("valkey", at.valkey_url),
             "MESH_URL": way("mesh", f"http://127.0.0.1:{at.egress_port}"),
-            "REGISTRY_URL": way("registry", f"http://127.0.0.1:{at.control_port}"),
+            "REGISTRY_URL": at.consul_url or way("registry", f"http://127.0.0.1:{at.control_port}"),
             "REGISTRY_TOKEN": room_token(self.secrets.get("platform"), room),
             "JWKS_URL": f"http://127.0.0.1:{at.gateway_port}/.well-known/jwks.json",
             f"{prefix}_HOST": "127.0.0.1",
@@ -131,6 +132,7 @@ class Surroundings:
             **self.inherited("gateway"),
             **self.configuration,
             "GATEWAY_ENVOY": "external",
+            "REGISTRY_URL": at.consul_url,
             "TRADEWIND_ENV": "dev",
             "GATEWAY_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(at.gateway_port),

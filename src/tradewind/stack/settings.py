@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tradewind.chassis.consul import ConsulAddress
 from tradewind.chassis.transport.kafka.address import parse
 from tradewind.stack.detours import Detours, read_detours
 from tradewind.stack.errors import StackError
@@ -13,6 +14,7 @@ from tradewind.stack.unit import MAX_INSTANCES
 
 DEFAULT_PORT = 8080
 _MAX_PORT = 65535
+_CONSUL_SCHEMES = {"http": "consul", "https": "consuls"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class StackSettings:
     smtp_url: str = ""
     kafka_url: str = ""
     """The event bus; empty: it is a database of its own on the PostgreSQL."""
+    consul_url: str = ""
+    """The registry; empty: the gateway is it."""
     detours: Detours = field(default_factory=Detours)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -52,6 +56,7 @@ def read_settings(
     tls_port: int | None = None,
     scale: Mapping[str, int] | None = None,
     kafka: str | None = None,
+    consul: str | None = None,
 ) -> StackSettings:
     """Flags win over the environment. Raises StackError that names a wrong value and its variable or flag."""
     for room, count in (scale or {}).items():
@@ -67,6 +72,7 @@ def read_settings(
         smtp_url=_url(environ, "TRADEWIND_SMTP_URL", "smtp", "smtps"),
         detours=read_detours(environ),
         kafka_url=_kafka(environ, kafka),
+        consul_url=_consul(environ, consul),
         environ=dict(environ),
     )
 
@@ -99,6 +105,21 @@ def _kafka(environ: Mapping[str, str], flag: str | None) -> str:
         named = "--kafka" if flag is not None else "TRADEWIND_KAFKA"
         raise StackError(f"{named}: {error}", "for example 127.0.0.1:9092, or a:9092,b:9092") from error
     return url
+
+
+def _consul(environ: Mapping[str, str], flag: str | None) -> str:
+    """The address as `REGISTRY_URL` has it; `HOST:PORT`, or http:// as in CONSUL_HTTP_ADDR, will do."""
+    text = flag if flag is not None else environ.get("TRADEWIND_CONSUL", "")
+    if not text:
+        return ""
+    scheme, separator, rest = text.rpartition("://")
+    url = f"{_CONSUL_SCHEMES.get(scheme, scheme)}://{rest}" if separator else f"consul://{text}"
+    try:
+        ConsulAddress.parse(url.rstrip("/"))
+    except ValueError as error:
+        named = "--consul" if flag is not None else "TRADEWIND_CONSUL"
+        raise StackError(f"{named}: {error}", "for example consul://127.0.0.1:8500") from error
+    return url.rstrip("/")
 
 
 def _url(environ: Mapping[str, str], name: str, *schemes: str) -> str:

@@ -59,6 +59,7 @@ class Topology:
             valkey_url=settings.valkey_url or f"redis://:{self._secrets.get('valkey')}@127.0.0.1:{self._valkey_port}/0",
             smtp_url=settings.smtp_url or f"smtp://127.0.0.1:{self._smtp_port}",
             kafka_url=settings.kafka_url,
+            consul_url=settings.consul_url,
             edge_host=settings.host,
             edge_port=settings.port,
             edge_tls_port=settings.tls_port,

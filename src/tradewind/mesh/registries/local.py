@@ -17,7 +17,7 @@ import msgspec
 
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import DeclaredRoute, Instance, Lease, Registration
-from tradewind.mesh.discovery import KnownService
+from tradewind.mesh.discovery import KnownService, Standing
 from tradewind.mesh.state_file import StateFile
 
 LEASE_S = 10.0
@@ -101,6 +101,10 @@ class LocalRegistry:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every change of what `services` returns."""
         self._listeners.append(listener)
+
+    def standing(self) -> Standing:
+        """It is this process, and so it answers."""
+        return Standing(kind="local", answers=True)
 
     def register(self, registration: Registration) -> Lease:
         """Take an instance in, or replace what it said before, and begin a new lease.

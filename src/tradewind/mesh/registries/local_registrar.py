@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ import msgspec
 
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import Lease
+from tradewind.mesh.registries.own_address import address_towards
 
 REQUEST_TIMEOUT_S = 5.0
 DEREGISTER_TIMEOUT_S = 3.0
@@ -26,12 +26,11 @@ DEREGISTER_TIMEOUT_S = 3.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 HEARTBEATS_PER_LEASE = 3
-_EVERY_INTERFACE = ("0.0.0.0", "::")
 
 _log = get_logger(__name__)
 
 
-class Registrar:
+class LocalRegistrar:
     """Keeps one instance registered at `registry_url`. `token` is the room's identity."""
 
     def __init__(self, registry_url: str, token: str) -> None:
@@ -93,18 +92,8 @@ class Registrar:
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _reachable(self, address: str) -> str:
-        """`address` as somebody else can use it. Raises OSError when the registry's name is not known (yet)."""
-        if address not in _EVERY_INTERFACE:
-            return address
         registry = urlsplit(self._url)
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(registry.hostname, registry.port or 80, type=socket.SOCK_DGRAM)
-        family, _, _, _, peer = found[0]
-        # Connecting a datagram socket sends nothing; it makes the kernel choose the interface that faces the registry.
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect(peer)
-            own: str = probe.getsockname()[0]
-        return own
+        return await address_towards(address, registry.hostname or "", registry.port or 80)
 
     async def _beat(self, session: aiohttp.ClientSession, description: Mapping[str, Any], lease: Lease) -> None:
         while True:

@@ -30,7 +30,7 @@ from tradewind.mesh.instance_client import InstanceClient
 from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.policy.table import our_table
-from tradewind.mesh.registries.local import LocalRegistry
+from tradewind.mesh.registries import registry_of
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway import store
@@ -58,7 +58,8 @@ def create_app(settings: GatewaySettings, parts: Parts | None = None) -> Service
 
 def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Parts:
     """The parts, with nothing running yet."""
-    registry = LocalRegistry(store.registry_file(settings.state_dir))
+    identities = RoomIdentities(settings.registry_secret.reveal())
+    registry = registry_of(settings, identities, store.registry_file(settings.state_dir))
     xds = Xds()
     keys, *others = gateway_jobs()
     policies = PolicySource(
@@ -69,7 +70,7 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
     key_store = store.KeyStore(store.keys_file(settings.state_dir))
     interventions = InterventionTable(store.interventions_file(settings.state_dir), clock)
     parts = Parts(
-        identities=RoomIdentities(settings.registry_secret.reveal()),
+        identities=identities,
         registry=registry,
         xds=xds,
         control_plane=ControlPlane(

@@ -42,6 +42,7 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/interventions", _endpoint(parts, _begin), methods=["POST"]),
         Route("/v1/interventions", _endpoint(parts, _interventions), methods=["GET"]),
         Route("/v1/interventions/{id}", _endpoint(parts, _end), methods=["DELETE"]),
+        Route("/v1/registry", _endpoint(parts, _registry), methods=["GET"]),
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
         Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
     ]
@@ -95,6 +96,10 @@ async def _interventions(parts: Parts, request: Request) -> Response:
 async def _end(parts: Parts, request: Request) -> Response:
     await interventions.end_intervention(parts, _token(request), request.path_params["id"])
     return Response(status_code=204)
+
+
+async def _registry(parts: Parts, _request: Request) -> Response:
+    return _json(usecases.registry_standing(parts))
 
 
 async def _status(parts: Parts, _request: Request) -> Response:

@@ -8,11 +8,11 @@ from typing import Any
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.jobs import Job
 from tradewind.mesh.control_plane import ControlPlane
+from tradewind.mesh.discovery import Registry
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy.source import PolicySource
-from tradewind.mesh.registries.local import LocalRegistry
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway.clients import KeySource
 from tradewind.services.gateway.figures import Figures
@@ -24,7 +24,7 @@ class Parts:
     """Everything a use case may touch."""
 
     identities: RoomIdentities
-    registry: LocalRegistry
+    registry: Registry
     xds: Xds
     control_plane: ControlPlane
     policies: PolicySource

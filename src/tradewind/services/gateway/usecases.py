@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from tradewind.chassis.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
+from tradewind.chassis.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.addresses import AddressUnknown, reachable_address
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE
 from tradewind.mesh.description import Instance, Lease, Registration
+from tradewind.mesh.discovery import Standing
 from tradewind.mesh.envoy_admin import EnvoyAway
-from tradewind.mesh.registries.local import LeaseUnknown, RegistryFull
+from tradewind.mesh.registries.local import LeaseUnknown, LocalRegistry, RegistryFull
 from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
 from tradewind.services.gateway.domain import merge_openapi, usable_key_set
@@ -78,7 +79,9 @@ async def register_instance(parts: Parts, token: str, registration: Registration
         Forbidden: the token is not that of the room that is to be registered, or a name is not the room's own.
         Invalid: a path template is none, or the address does not resolve.
         Unavailable: the registry is full.
+        Conflict: 409 `registry-elsewhere`; instances of this platform register with another registry.
     """
+    registry = _leases(parts)
     _require_room(parts, token, registration.room)
     if faults := registration.faults():
         raise Forbidden("name-not-yours", "; ".join(faults) + ".")
@@ -89,7 +92,7 @@ async def register_instance(parts: Parts, token: str, registration: Registration
     except AddressUnknown as exc:
         raise Invalid("address-unknown", f"{exc}.") from exc
     try:
-        lease = parts.registry.register(msgspec.structs.replace(registration, address=address))
+        lease = registry.register(msgspec.structs.replace(registration, address=address))
     except RegistryFull as exc:
         raise Unavailable("registry-full", f"{exc}.") from exc
     _log.info("registered", instance_name=registration.instance, address=address, port=registration.port)
@@ -105,13 +108,14 @@ def renew_lease(parts: Parts, token: str, name: str, lease_id: str) -> None:
         NotFound: 404 `lease-unknown`; register again.
         Unauthenticated, Forbidden: as for `register_instance`.
     """
-    instance = parts.registry.find(name)
+    registry = _leases(parts)
+    instance = registry.find(name)
     try:
         if instance is None:
             _require_any_room(parts, token)
             raise LeaseUnknown(name)
         _require_room(parts, token, instance.room)
-        parts.registry.renew(name, lease_id)
+        registry.renew(name, lease_id)
     except LeaseUnknown as exc:
         raise NotFound("lease-unknown", "This lease has ended; register again.") from exc
 
@@ -123,12 +127,13 @@ async def deregister_instance(parts: Parts, token: str, name: str) -> None:
         NotFound: 404 `instance-unknown`.
         Unauthenticated, Forbidden: as for `register_instance`.
     """
-    instance = parts.registry.find(name)
+    registry = _leases(parts)
+    instance = registry.find(name)
     if instance is None:
         _require_any_room(parts, token)
         raise NotFound("instance-unknown", f"There is no instance {name}.")
     _require_room(parts, token, instance.room)
-    parts.registry.deregister(name)
+    registry.deregister(name)
     _log.info("deregistered", instance_name=name)
     if not await parts.xds.wait_until_accepted(instance.service, ACCEPTED_WITHIN_S):
         _log.warning("an envoy may still send requests to a leaving instance", instance_name=name)
@@ -166,6 +171,11 @@ async def observe_envoy(parts: Parts) -> None:
     )
 
 
+def registry_standing(parts: Parts) -> Standing:
+    """Which registry is in use, and whether it answers."""
+    return parts.registry.standing()
+
+
 def mesh_status(parts: Parts) -> dict[str, Any]:
     """What is loaded, by whom, and whether it was accepted."""
     standings = parts.xds.standings()
@@ -175,6 +185,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
     connected = [standing for standing in standings if standing.connected]
     return {
         "accepted": bool(connected) and all(standing.accepted == standing.current for standing in connected),
+        "registry": parts.registry.standing(),
         "envoys": [
             {"node": node, "subscriptions": [standing for standing in connected if standing.node == node]}
             for node in parts.xds.nodes()
@@ -218,6 +229,16 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
         "policy": policy_view(parts),
         "rate_limits": parts.control_plane.limits,
     }
+
+
+def _leases(parts: Parts) -> LocalRegistry:
+    """The registry that instances announce themselves to here; there is none where another one keeps them."""
+    if not isinstance(parts.registry, LocalRegistry):
+        kind = parts.registry.standing().kind
+        raise Conflict(
+            "registry-elsewhere", f"Instances of this platform are known from {kind}; set REGISTRY_URL alike."
+        )
+    return parts.registry
 
 
 def _require_room(parts: Parts, token: str, room: str) -> None:
