@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -91,7 +92,7 @@ async def test_streams_that_do_not_pass_are_a_wait_that_timed_out(lab: Lab, tmp_
         await lab.spoil(urls["order"], ON_ITS_WAY)
         done = run(tmp_path, {**lab.urls, **urls}, "--wait", "200ms")
         assert done.returncode == 17
-        assert "not settled after 0." in done.stdout
+        assert re.search(r"not settled after \d", done.stdout)
         assert "order-service: 1 of its events not published" in done.stdout
         await lab.spoil(urls["analytics"], ONE_CENT.replace("confirmed", "unsure"))
         done = run(tmp_path, {**lab.urls, **urls}, "--wait", "0")

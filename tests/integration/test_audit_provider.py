@@ -124,7 +124,7 @@ async def test_what_is_under_way_may_differ(lab: Lab) -> None:
     async with lab.copies("payment") as urls:
         await lab.spoil(
             urls["payment"],
-            "UPDATE attempt SET status = 'processing' WHERE id = '{waiting_attempt}'",
+            "UPDATE attempt SET status = 'processing', created_at = now() WHERE id = '{waiting_attempt}'",
             "UPDATE attempt SET due_at = now() + interval '1 minute' WHERE id = '{let_go_attempt}'",
             "UPDATE payment SET refunding_minor = 5 WHERE id = '{confirmed_payment}'",
             """
