@@ -471,3 +471,33 @@ def test_only_p256_keys_sign() -> None:
     )
     with pytest.raises(KeysFileError, match="P-256"):
         TokenSigner("x", [SigningKey("x", other.decode())])
+
+
+def kids_of(signer: TokenSigner) -> set[str]:
+    return {key["kid"] for key in signer.jwks()["keys"]}
+
+
+def test_a_key_that_has_retired_is_published_no_more_and_the_active_one_never_retires(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(keys_file("a", [KEY_A]))
+    signer = TokenSigner.load(path)
+    retiring = msgspec.structs.replace(KEY_A, retires_at=1_000)
+    path.write_bytes(keys_file("b", [retiring, msgspec.structs.replace(KEY_B, retires_at=1)]))
+    signer.reload(path, 999.0)
+    assert (signer.active, kids_of(signer)) == ("b", {"a", "b"})
+    signer.reload(path, 1_000.0)
+    assert (signer.active, kids_of(signer)) == ("b", {"b"})
+
+
+def test_a_file_that_cannot_be_used_leaves_the_keys_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(keys_file("a", [KEY_A]))
+    signer = TokenSigner.load(path)
+    for content in (b"", b"{", b'{"active": "\xff"}', keys_file("missing", [KEY_B]), keys_file("b", [KEY_B, KEY_B])):
+        path.write_bytes(content)
+        with pytest.raises(KeysFileError):
+            signer.reload(path, 0.0)
+        assert (signer.active, kids_of(signer)) == ("a", {"a"})
+    path.unlink()
+    with pytest.raises(KeysFileError):
+        signer.reload(path, 0.0)

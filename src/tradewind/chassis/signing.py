@@ -1,8 +1,8 @@
 """Signing access tokens: only auth-service has the private keys.
 
-The keys file is `{"active": kid, "keys": [{"kid": ..., "pem": ...}]}`. All keys in it are published, the active one
-signs. So a key is added first, made active a minute later (`jwks.MAX_AGE_S`), and taken out when what it signed has
-expired.
+The keys file is `{"active": kid, "keys": [{"kid": ..., "pem": ..., "retires_at": ...}]}`. All keys in it are published, the
+active one signs. So a key is added first, made active once everybody has it, and the one before it retires (Unix time, seconds)
+when what it signed has expired. A running auth-service takes up a changed file by itself.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class SigningKey(msgspec.Struct, frozen=True):
 
     kid: str
     pem: str
+    retires_at: int | None = None
 
     def __repr__(self) -> str:
         return f"SigningKey(kid={self.kid!r})"
@@ -50,12 +51,15 @@ class TokenSigner:
 
     def __init__(self, active: str, keys: Sequence[SigningKey]) -> None:
         """Raises KeysFileError: a key is no P-256 key, a name is doubled, or the active one is not among them."""
-        self._private = {key.kid: _private_key(key) for key in keys}
-        if len(self._private) != len(keys):
+        self._take(active, keys)
+
+    def _take(self, active: str, keys: Sequence[SigningKey]) -> None:
+        private = {key.kid: _private_key(key) for key in keys}
+        if len(private) != len(keys):
             raise KeysFileError("two keys have the same kid")
-        if active not in self._private:
+        if active not in private:
             raise KeysFileError(f"the active key {active!r} is not among the keys")
-        self._active = active
+        self._private, self._active = private, active
 
     @classmethod
     def load(cls, path: Path) -> TokenSigner:
@@ -64,11 +68,18 @@ class TokenSigner:
         Raises:
             KeysFileError: it is missing, unreadable or not such a file.
         """
-        try:
-            file = msgspec.json.decode(path.read_bytes(), type=_KeysFile)
-        except (OSError, msgspec.DecodeError) as exc:
-            raise KeysFileError(f"{path.name}: {exc}") from exc
-        return cls(file.active, file.keys)
+        return cls(*read_keys(path))
+
+    def reload(self, path: Path, now_s: float) -> None:
+        """Take what is in the file now, without the keys that have retired by `now_s`.
+
+        Raises:
+            KeysFileError: the file cannot be used; the keys stay as they were.
+        """
+        active, keys = read_keys(path)
+        self._take(
+            active, [key for key in keys if key.kid == active or key.retires_at is None or key.retires_at > now_s]
+        )
 
     @property
     def active(self) -> str:
@@ -97,6 +108,22 @@ class TokenSigner:
                 for kid, key in self._private.items()
             ]
         }
+
+
+def read_keys(path: Path) -> tuple[str, list[SigningKey]]:
+    """The `kid` of the active key, and all keys of the file.
+
+    Raises:
+        KeysFileError: it is missing, unreadable or not such a file.
+    """
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=_KeysFile)
+    except OSError as exc:
+        raise KeysFileError(f"{path.name}: {exc.strerror}") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Without the cause: its message may quote what was read.
+        raise KeysFileError(f"{path.name} is no keys file") from None
+    return file.active, file.keys
 
 
 def new_signing_key(kid: str) -> SigningKey:

@@ -28,7 +28,7 @@ def audit_sources(environ: Mapping[str, str] = os.environ) -> Sources:
         StackError: something is neither in the environment nor in a running stack; it is named.
     """
     state = State.of(environ)
-    admin_url = _stack_admin_url(state, environ)
+    admin_url = stack_admin_url(state, environ)
     secrets = state.secrets()
     databases, missing = _databases(rooms_with_database(), environ)
     bus_url = variable("BUS_URL", environ)
@@ -63,15 +63,15 @@ def room_databases(rooms: Sequence[str], environ: Mapping[str, str] = os.environ
 def _databases(rooms: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The DSNs that are known, and the names of the variables that would hold the others."""
     state = State.of(environ)
-    admin_url = _stack_admin_url(state, environ)
+    admin_url = stack_admin_url(state, environ)
     secrets = state.secrets()
     databases: dict[str, str] = {}
     missing: list[str] = []
     for room in rooms:
         url = variable(f"{room.upper()}_DATABASE_URL", environ)
         if url is None and admin_url is not None:
-            passwords = {"password": secrets.get(f"{room}_service"), "owner_password": secrets.get(f"{room}_owner")}
-            url = room_access(admin_url, room, **passwords).url
+            login, password = secrets.login(room)
+            url = room_access(admin_url, room, password=password, owner_password="", login=login).url
         if url is None:
             missing.append(f"{room.upper()}_DATABASE_URL")
         else:
@@ -105,7 +105,8 @@ def public_url(environ: Mapping[str, str] = os.environ) -> str:
     return record.url
 
 
-def _stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
+def stack_admin_url(state: State, environ: Mapping[str, str]) -> str | None:
+    """DSN of the database server's administrator, in the stack that runs here, if one does."""
     if running_supervisor(state) is None:
         return None
     if given := environ.get("TRADEWIND_POSTGRES_URL"):

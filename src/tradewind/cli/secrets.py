@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import click
@@ -63,6 +63,30 @@ def set_secret(name: str, more: tuple[str, ...], format_: str) -> None:
         if format_ == "json"
         else f"{name}: kept in {store.description}"
     )
+
+
+@secrets.command("rotate")
+@click.argument("what", metavar="jwt|database/ROOM")
+@FORMAT
+def rotate_secret(what: str, format_: str) -> None:
+    """Replace a secret of the platform that runs here, while it serves: old and new are good until everybody has the new.
+
+    jwt: the key that access tokens are signed with. database/ROOM: the password of a room's database.
+    """
+    from tradewind.cli import rotation
+
+    kind, _, room = what.partition("/")
+    if kind == "jwt" and not room:
+        done = rotation.rotate_signing_key(os.environ, _say(format_))
+    elif kind == "database" and room:
+        done = rotation.rotate_database_password(room, os.environ, _say(format_))
+    else:
+        raise click.UsageError("there is `rotate jwt` and `rotate database/ROOM`, for example database/order")
+    click.echo(json_line(done) if format_ == "json" else f"{what}: rotated")
+
+
+def _say(format_: str) -> Callable[[str], None]:
+    return click.echo if format_ == "text" else lambda _: None
 
 
 def _value(name: str) -> Secret:

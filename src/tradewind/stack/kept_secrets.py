@@ -40,6 +40,18 @@ class Secrets:
         with _as_stack_error():
             return self.store().get_or_make(name, random_secret).reveal()
 
+    def login(self, room: str) -> tuple[str, str]:
+        """The role that the running service of `room` signs in as, and its password. Raises StackError."""
+        with _as_stack_error():
+            named = self.store().find(f"{room}_login")
+        role = named.reveal() if named else f"{room}_service"
+        return role, self.get(role)
+
+    def keep(self, values: Mapping[str, str]) -> None:
+        """Keep all of these, or none. Raises StackError."""
+        with _as_stack_error():
+            self.store().put_all({name: Secret(value) for name, value in values.items()})
+
     def store(self) -> EncryptedFile:
         """The store itself, with what an older version left taken over. Raises SecretsError."""
         try:

@@ -38,12 +38,18 @@ def url_for(admin_url: str, user: str, password: str, database: str) -> str:
 
 
 def room_access(
-    admin_url: str, room: str, *, password: str, owner_password: str, database: str | None = None
+    admin_url: str,
+    room: str,
+    *,
+    password: str,
+    owner_password: str,
+    database: str | None = None,
+    login: str | None = None,
 ) -> RoomAccess:
-    """The DSNs that `create_room` makes, without touching the server."""
+    """The DSNs that `create_room` makes, without touching the server. `login`: the role, where it is not `ROOM_service`."""
     database = database or f"{room}_service"
     return RoomAccess(
-        url=url_for(admin_url, f"{room}_service", password, database),
+        url=url_for(admin_url, login or f"{room}_service", password, database),
         owner_url=url_for(admin_url, f"{room}_owner", owner_password, database),
     )
 
@@ -81,6 +87,33 @@ async def create_room(
             """
         )
     return access
+
+
+def other_login(room: str, login: str) -> str:
+    """The role that takes over from `login` when the password is changed; the two take turns."""
+    first = f"{room}_service"
+    return f"{first}_b" if login == first else first
+
+
+async def open_login(admin_url: str, room: str, login: str, password: str) -> None:
+    """Let the running service of `room` sign in as `login` with `password`; it may do what `ROOM_service` may."""
+    async with _connected(admin_url) as connection:
+        await _role(connection, login, password)
+        if login != f"{room}_service":
+            await connection.execute(f'GRANT "{room}_service" TO "{login}"')
+
+
+async def close_login(admin_url: str, login: str) -> None:
+    """Nobody signs in as `login` any more; connections that are open stay. Its rights stay, others may inherit them."""
+    async with _connected(admin_url) as connection:
+        await connection.execute(f'ALTER ROLE "{login}" PASSWORD NULL')
+
+
+async def count_connections(admin_url: str, login: str) -> int:
+    """How many connections are open as `login`."""
+    async with _connected(admin_url) as connection:
+        found: int = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE usename = $1", login)
+    return found
 
 
 async def create_bus(admin_url: str, *, password: str | None = None) -> str:

@@ -76,11 +76,10 @@ class Surroundings:
 
     def access(self, room: str) -> RoomAccess:
         """The DSNs of a room's database."""
+        login, password = self.secrets.login(room)
+        owner_password = self.secrets.get(f"{room}_owner")
         return room_access(
-            self.addresses.postgres_url,
-            room,
-            password=self.secrets.get(f"{room}_service"),
-            owner_password=self.secrets.get(f"{room}_owner"),
+            self.addresses.postgres_url, room, password=password, owner_password=owner_password, login=login
         )
 
     @property

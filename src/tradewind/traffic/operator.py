@@ -19,8 +19,13 @@ def operator_token(keys_file: Path) -> str:
     Raises:
         KeysFileError: the file holds no signing key.
     """
+    return token_by(TokenSigner.load(keys_file))
+
+
+def token_by(signer: TokenSigner) -> str:
+    """The same, signed by `signer`'s active key."""
     now_s = int(time.time())
-    return TokenSigner.load(keys_file).sign(
+    return signer.sign(
         {
             "iss": ISSUER,
             "aud": AUDIENCE,

@@ -145,7 +145,7 @@ async def enable_user(call: Call[Parts], id: Id) -> Reply[AccountView]:
 async def jwks(call: Call[Parts]) -> Reply[JwksView]:
     """Get the public keys that access tokens are signed with."""
     headers = {"cache-control": f"public, max-age={JWKS_MAX_AGE_S}"}
-    return Reply(JwksView(call.parts.jwks["keys"]), headers=headers)
+    return Reply(JwksView(call.parts.tokens.jwks()["keys"]), headers=headers)
 
 
 def _tokens(signed_in: SignedIn) -> Reply[TokensView]:

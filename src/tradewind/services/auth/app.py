@@ -36,8 +36,8 @@ def create_app(settings: AuthSettings, parts: Parts | None = None) -> Service[Pa
                 clock=foundation.clock,
                 passwords=passwords,
                 tokens=AccessTokens(signer, foundation.clock),
-                jwks=signer.jwks(),
                 session_ttl_s=settings.session_ttl_s,
+                signing_keys_file=Path(settings.signing_keys_file),
             )
             if settings.admin_password:
                 await usecases.ensure_first_admin(

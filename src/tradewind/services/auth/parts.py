@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from tradewind.chassis.clock import Clock
 from tradewind.chassis.outbox import Outbox
@@ -14,12 +14,12 @@ from tradewind.services.auth.tokens import AccessTokens
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the use cases work with. `jwks` is the public key set, as published."""
+    """What the use cases work with. `signing_keys_file` is followed while we run; None: the keys stay as they are."""
 
     database: Database
     outbox: Outbox
     clock: Clock
     passwords: Passwords
     tokens: AccessTokens
-    jwks: dict[str, list[dict[str, Any]]]
     session_ttl_s: float
+    signing_keys_file: Path | None = None

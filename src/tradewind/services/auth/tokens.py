@@ -15,6 +15,8 @@ import base64
 import hashlib
 import re
 import secrets
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -38,6 +40,18 @@ class AccessTokens:
     def __init__(self, signer: TokenSigner, clock: Clock) -> None:
         self._signer = signer
         self._clock = clock
+
+    def jwks(self) -> dict[str, list[dict[str, Any]]]:
+        """The public key set, as it is to be published now."""
+        return self._signer.jwks()
+
+    def key_ids(self) -> list[str]:
+        """The `kid` of the active key, and then of all that are published."""
+        return [self._signer.active, *(str(key["kid"]) for key in self.jwks()["keys"])]
+
+    def follow(self, keys_file: Path) -> None:
+        """Take up what the file says now. Raises KeysFileError; the keys then stay as they were."""
+        self._signer.reload(keys_file, self._clock.now().timestamp())
 
     def issue(self, account: Account, session_id: str) -> str:
         """A JWT of RFC 9068 for `account`, valid `ACCESS_TTL_S` from now."""

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import msgspec
 
-from tradewind.chassis.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from tradewind.chassis.errors import Conflict, Forbidden, NotFound, Unauthenticated, Unavailable
 from tradewind.chassis.ids import is_id, new_id
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.postgres import Tx
+from tradewind.chassis.signing import KeysFileError
 from tradewind.contracts.auth import UserDisabled, UserEnabled, UserRegistered, UserRolesChanged
 from tradewind.services.auth import domain, store
 from tradewind.services.auth.domain import Account, Credentials, Role, Session
@@ -238,6 +239,23 @@ async def forget_expired_sessions(parts: Parts) -> None:
     now = parts.clock.now()
     while await store.delete_expired_sessions(parts.database, now, CLEANUP_BATCH) == CLEANUP_BATCH:
         pass
+
+
+async def follow_signing_keys(parts: Parts) -> None:
+    """Sign with, and publish, what the keys file says now. A file that cannot be used changes nothing.
+
+    Raises:
+        Unavailable: `signing-keys-unusable`; the log of the job says why.
+    """
+    if parts.signing_keys_file is None:
+        return
+    before = parts.tokens.key_ids()
+    try:
+        parts.tokens.follow(parts.signing_keys_file)
+    except KeysFileError as exc:
+        raise Unavailable("signing-keys-unusable", f"{exc}; the keys stay as they were.") from exc
+    if (now := parts.tokens.key_ids()) != before:
+        _log.info("signing keys changed", active=now[0], published=len(now))
 
 
 async def _add_account(parts: Parts, tx: Tx, account: Account, password_hash: str) -> bool:
