@@ -87,6 +87,7 @@ class Lab:
         self.access_log = folder / "access.log"
         self.process: asyncio.subprocess.Process | None = None
         self.log_path = folder / "gateway.log"
+        self.program = _RUN_GATEWAY
         self._settings = settings
         self._environ = dict(environ or {})
         self._registrars: list[LocalRegistrar] = []
@@ -116,7 +117,7 @@ class Lab:
         }
         with self.log_path.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _RUN_GATEWAY, env=environ, stdout=log, stderr=log
+                sys.executable, "-c", self.program, env=environ, stdout=log, stderr=log
             )
         await until(self._serves, f"the edge to serve; the log says:\n{self.log}")
 
@@ -169,10 +170,13 @@ class Lab:
 
 
 @contextlib.asynccontextmanager
-async def mesh_lab(folder: Path, environ: Mapping[str, str] | None = None, **settings: object) -> AsyncIterator[Lab]:
-    """A running lab; everything it started is gone afterwards."""
+async def mesh_lab(
+    folder: Path, environ: Mapping[str, str] | None = None, *, first: str = "", **settings: object
+) -> AsyncIterator[Lab]:
+    """A running lab; everything it started is gone afterwards. `first` is what the gateway's process runs before all else."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         lab = Lab(folder, session, environ, **settings)
+        lab.program = first + lab.program
         try:
             await lab.start()
             yield lab

@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Check every invariant across all databases."),
     "dlq": ("dlq", "Dead letters of every consumer: look, replay, drop."),
     "secrets": ("secrets", "The secret store: names and ages, never values."),
-    "mesh": ("mesh", "Faults, canaries, shadow traffic and maintenance, each for a while."),
+    "mesh": ("mesh", "What Envoy has loaded; faults, canaries, shadow traffic and maintenance."),
     "config": ("config", "Every setting and where its value comes from; live ones change without a restart."),
     "mail": ("mail", "The laptop's mailbox."),
     "bench": ("bench", "Measure a platform of its own and print the figures."),

@@ -21,6 +21,7 @@ from tradewind.mesh.route_config import EDGE, EGRESS
 GATEWAY_SERVICE = "gateway-service"
 EDGE_TLS = "edge-tls"
 MAX_CONNECTIONS = 10_000
+MAX_REGEX_SIZE = 4_000
 TLS_HANDSHAKE_S = 10.0
 
 
@@ -82,6 +83,10 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
             ],
         },
         "dynamic_resources": {"cds_config": source},
+        # A path of 512 characters is within what a service may declare; Envoy's own bound refuses one of 100, and with it all.
+        "layered_runtime": {
+            "layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": MAX_REGEX_SIZE}}]
+        },
         "overload_manager": {
             "resource_monitors": [
                 extension(

@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 
 from tradewind.chassis.answers import read_answer
+from tradewind.mesh.loaded import LoadedEndpoint, LoadedVersions, endpoints_in, versions_in
 
 TIMEOUT_S = 2.0
 MAX_STATS_BYTES = 8 * 1024 * 1024
@@ -16,6 +17,7 @@ STATS_FILTER = (
     r"|^server\.(live|uptime|version|memory_allocated)$"
     r"|^http\.(edge|egress)\.(downstream_rq_(total|[1-5]xx|active)|downstream_cx_active)$"
     r"|^cluster\.[^.]+\.(membership_(total|healthy)|upstream_rq_(total|retry|retry_overflow|pending_overflow|active)"
+    r"|circuit_breakers\.default\.(cx|cx_pool|rq|rq_pending|rq_retry)_open"
     r"|upstream_rq_(5xx|timeout)|outlier_detection\.ejections_(active|enforced_total))$"
     r"|edge_rate_limit\.(ok|rate_limited)$"
 )
@@ -69,6 +71,32 @@ class EnvoyAdmin:
         text = await self._get("/stats", {"filter": STATS_FILTER})
         numbers = (match.groups() for line in text.splitlines() if (match := _NUMBER.match(line)))
         return EnvoyStats({name: int(value) for name, value in numbers})
+
+    async def endpoints(self) -> dict[str, tuple[LoadedEndpoint, ...]]:
+        """All endpoints it has loaded, by cluster.
+
+        Raises:
+            EnvoyAway: it did not answer in time, or not as expected.
+        """
+        try:
+            return endpoints_in(await self._get("/clusters", {"format": "json"}))
+        except msgspec.MsgspecError as exc:
+            raise EnvoyAway(f"/clusters: {exc}") from exc
+
+    async def versions(self) -> LoadedVersions:
+        """The versions of all clusters and route configurations it has loaded.
+
+        Raises:
+            EnvoyAway: it did not answer in time, or not as expected.
+        """
+        clusters, routes = ("dynamic_active_clusters", "dynamic_route_configs")
+        try:
+            return versions_in(
+                await self._get("/config_dump", {"resource": clusters}),
+                await self._get("/config_dump", {"resource": routes}),
+            )
+        except msgspec.MsgspecError as exc:
+            raise EnvoyAway(f"/config_dump: {exc}") from exc
 
     async def is_live(self) -> bool:
         """Whether it has its configuration and listens."""

@@ -161,6 +161,16 @@ class Xds:
             if its_kind == kind and subscription.accepted != subscription.sent:
                 subscription.reason = reason
 
+    def explain(self, standing: Standing, reason: str) -> None:
+        """Keep a reason found otherwise for the refusal that `standing` tells of."""
+        for (node, kind, names), subscription in self._subscriptions.items():
+            if (node, kind, names) == (standing.node, standing.kind, standing.names) and not subscription.reason:
+                subscription.reason = reason
+
+    def resources(self, kind: Kind) -> dict[str, Json]:
+        """What is published of `kind`, by name."""
+        return {name: msgspec.json.decode(body) for name, body in self._resources[kind].items()}
+
     def nodes(self) -> list[str]:
         """The connected Envoys."""
         return sorted(

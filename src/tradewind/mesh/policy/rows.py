@@ -10,7 +10,8 @@ from tradewind.mesh.description import MAX_BODY_BYTES, MAX_TIMEOUT_S, Method, Ra
 
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_TIMEOUT_S)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.001, le=MAX_TIMEOUT_S)]
+"""Envoy is told milliseconds; less than one would be none."""
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Attempts = Annotated[int, msgspec.Meta(ge=0, le=10)]
 ServiceName = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9]{0,30}-service$")]
@@ -77,7 +78,7 @@ class ServicePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     balancing: Balancing = "least-request"
     connect_timeout_s: Seconds = 1.0
-    idle_connection_s: Annotated[float, msgspec.Meta(gt=0, le=80)] = 60.0
+    idle_connection_s: Annotated[float, msgspec.Meta(ge=0.001, le=80)] = 60.0
     """Below the 90 s after which the services close idle connections, so that it is always Envoy who closes."""
     edge_grace_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
     """What an operation's own time-out gets on top at the edge, so that the service is the one to say it took too long."""

@@ -91,6 +91,8 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
+        bootstrap=bootstrap_config(settings.bootstrap),
+        envoy_binary=settings.envoy_binary,
         figures=Figures(metrics),
         jobs=(keys, *others, *([certificate_job(settings)] if settings.tls_port else [])),
     )

@@ -19,6 +19,7 @@ from tradewind.mesh.description import Registration
 from tradewind.mesh.interventions import Order
 from tradewind.mesh.xds import KINDS, Poll
 from tradewind.services.gateway import interventions, usecases
+from tradewind.services.gateway.data_plane import data_plane
 from tradewind.services.gateway.parts import Parts
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -44,6 +45,7 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/interventions/{id}", _endpoint(parts, _end), methods=["DELETE"]),
         Route("/v1/registry", _endpoint(parts, _registry), methods=["GET"]),
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
+        Route("/v1/mesh/data-plane", _endpoint(parts, _data_plane), methods=["GET"]),
         Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
     ]
     return Starlette(routes=routes)
@@ -105,6 +107,10 @@ async def _registry(parts: Parts, _request: Request) -> Response:
 async def _status(parts: Parts, _request: Request) -> Response:
     await usecases.observe_envoy(parts)
     return _json(usecases.mesh_status(parts))
+
+
+async def _data_plane(parts: Parts, _request: Request) -> Response:
+    return _json(await data_plane(parts))
 
 
 async def _discover(parts: Parts, request: Request) -> Response:

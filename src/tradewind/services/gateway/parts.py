@@ -35,6 +35,8 @@ class Parts:
     envoy: EnvoyAdmin
     view: EnvoyView
     own_document: dict[str, Any]
+    bootstrap: dict[str, Any]
+    envoy_binary: str
     figures: Figures
     jobs: tuple[Job[Parts], ...]
 
