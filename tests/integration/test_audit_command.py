@@ -140,7 +140,7 @@ def test_a_wrong_time_is_wrong_usage(tmp_path: Path, since: str) -> None:
     assert "is no time with an offset" in done.stderr
 
 
-@pytest.mark.parametrize("wait", ["soon", "-1s", "5h"])
+@pytest.mark.parametrize("wait", ["soon", "-1s", "5w"])
 def test_a_wrong_wait_is_wrong_usage(tmp_path: Path, wait: str) -> None:
     done = run(tmp_path, {}, "--wait", wait)
     assert done.returncode == 2
