@@ -67,6 +67,7 @@ async def serve(
     live.on_change(lambda _, new: logs.set_level(new.log_level))
     await live.open()
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(live.close)
         exporter = otlp.start(settings.otlp_endpoint, service=service.name, instance=instance)
         if exporter is not None:
             stack.push_async_callback(asyncio.to_thread, exporter.stop)

@@ -130,6 +130,11 @@ class Live(Generic[S]):
                 self.take(document)
         await asyncio.Event().wait()
 
+    async def close(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            await self._store.close()
+
     def measure(self, metrics: Metrics) -> None:
         """Show on /metrics what is in force."""
         metrics.watch("config_version", "Version of the live settings in force.", lambda: self.version)

@@ -138,3 +138,7 @@ class LiveStore(Protocol):
             StoreAway: it cannot be read.
         """
         ...
+
+    async def close(self) -> None:
+        """Let go of connections; it may be used again."""
+        ...

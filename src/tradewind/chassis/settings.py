@@ -121,7 +121,11 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         None
     )
     live_config_url: Annotated[
-        str, Setting("Where settings that change while running are kept: file:///path.", env="LIVE_CONFIG_URL")
+        str,
+        Setting(
+            "Where settings that change while running are kept: file:///path, or consul://host:8500/key.",
+            env="LIVE_CONFIG_URL",
+        ),
     ] = ""
     consul_token: Annotated[Secret | None, Setting("Consul ACL token.", env="CONSUL_HTTP_TOKEN")] = None
     consul_ca: Annotated[

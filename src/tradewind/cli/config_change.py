@@ -6,9 +6,10 @@ import asyncio
 import getpass
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from tradewind.chassis.live import Live
 from tradewind.chassis.live_document import (
@@ -34,6 +35,8 @@ from tradewind.cli.config_targets import (
 from tradewind.stack.errors import StackError
 from tradewind.stack.room_settings import settings_class
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
@@ -46,9 +49,17 @@ class Done:
 def read(store: LiveStore) -> Document:
     """The latest document. Raises StackError when the store is away."""
     try:
-        return asyncio.run(store.read())
+        return asyncio.run(_once(store, store.read()))
     except StoreAway as error:
         raise StackError(f"the live store is away: {error}", "nothing was changed") from error
+
+
+async def _once(store: LiveStore, work: Coroutine[Any, Any, T]) -> T:
+    """Each `asyncio.run` has a loop of its own, and connections do not outlive one."""
+    try:
+        return await work
+    finally:
+        await store.close()
 
 
 def set_value(store: LiveStore, key: str, value: str, reason: str) -> Done:
@@ -123,7 +134,7 @@ def _write(store: LiveStore, latest: Document, values: Mapping[str, str | None],
     if faults:
         raise StackError("refused, and nothing was changed:\n  " + "\n  ".join(sorted(faults)))
     try:
-        asyncio.run(store.write(document))
+        asyncio.run(_once(store, store.write(document)))
     except Outrun as error:
         change = error.latest.changes[-1]
         raise StackError(

@@ -82,7 +82,7 @@ def live_store(environ: Mapping[str, str] = os.environ) -> LiveStore:
             "there is no live store", f"start the platform here with `tradewind up`, or set {LIVE_VARIABLE}"
         )
     try:
-        return open_store(live_config_url(environ, state.folder))
+        return open_store(live_config_url(environ, state.folder), environ)
     except ValueError as error:
         raise StackError(str(error)) from error
 

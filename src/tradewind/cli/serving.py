@@ -48,7 +48,7 @@ def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[Servi
     layers = read_layers(kind, environ)
     settings = load_layers(kind, layers)
     try:
-        store = open_store(settings.live_config_url) if settings.live_config_url else None
+        store = open_store(settings.live_config_url, environ) if settings.live_config_url else None
     except ValueError as error:
         raise SettingsError([str(error)]) from error
     return Live(settings, layers, store)

@@ -67,6 +67,9 @@ class LocalStore:
                 return await self.read()
             await asyncio.sleep(LOOK_EVERY_S)
 
+    async def close(self) -> None:
+        """As `LiveStore.close`: there is nothing to let go of."""
+
     def _identity(self) -> tuple[int, int, int]:
         try:
             found = self._file.path.stat()
