@@ -31,8 +31,9 @@ Line = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
 Handle = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$(?!\n)",
-        description="The provider's handle of a payment method.",
+        # Not a card's number (ISO/IEC 7812: up to 19 digits): it would be stored, and travel in an event.
+        pattern=r"^(?!([0-9][._:-]*){12,19}$)[A-Za-z0-9][A-Za-z0-9._:-]{0,254}$(?!\n)",
+        description="The provider's handle of a payment method; a card's number is refused.",
         examples=["pm_card_visa"],
     ),
 ]
