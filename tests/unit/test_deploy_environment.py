@@ -61,7 +61,7 @@ def test_a_room_mounts_only_what_it_reads() -> None:
         others = [other for other in ROOMS if other != room]
         names = room_environment(room).secret_names
         assert [name for name in names if name.startswith(tuple(f"{other}_" for other in others))] == []
-    assert gateway().environment.secret_names == ["gateway_registry_secret"]
+    assert gateway().environment.secret_names == ["gateway_registry_secret", "valkey_url"]
     assert "postgres_url" not in service("order").environment.secret_names
 
 

@@ -115,8 +115,8 @@ _SECRETS: Mapping[str, str] = {
 }
 """Variable -> secret, where the secret is optional to the room or has another name than the variable."""
 
-_NOT_READ_BY_THE_GATEWAY = ("BUS_URL", "VALKEY_URL", "MESH_URL", "REGISTRY_URL", "REGISTRY_TOKEN", "JWKS_URL")
-"""The control plane is the registry, and needs no engine."""
+_NOT_READ_BY_THE_GATEWAY = ("BUS_URL", "MESH_URL", "REGISTRY_URL", "REGISTRY_TOKEN", "JWKS_URL")
+"""The control plane is the registry, and needs no database."""
 
 
 def room_environment(room: str) -> Environment:

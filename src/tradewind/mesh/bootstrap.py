@@ -47,6 +47,8 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     trace_ratio: float = 0.01
     trusted_proxies: int = 0
     """How many proxies of our own stand before the edge and append to `X-Forwarded-For`."""
+    shared_limits: bool = False
+    """Whether the control plane is asked for the limits that gateways share."""
     tls_port: int = 0
     """A second door to the same edge, which speaks TLS; 0: none."""
     tls_secret_file: str = ""
@@ -65,6 +67,7 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
         trace_ratio=settings.trace_ratio,
         trusted_proxies=settings.trusted_proxies,
         jwks_cluster=GATEWAY_SERVICE,
+        limits_cluster=XDS_CLUSTER if settings.shared_limits else "",
     )
     source = control_plane_source(XDS_CLUSTER)
     return {

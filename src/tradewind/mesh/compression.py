@@ -7,10 +7,7 @@ from tradewind.mesh.envoy_json import Json, any_of, extension
 FILTERS = ("tradewind.compressor.brotli", "tradewind.compressor.gzip")
 LEAST_BYTES = 1024
 """Below it the answer fits into one packet anyway."""
-MEDIA_TYPES = (
-    "application/json", "application/problem+json", "text/html", "text/plain", "text/css", "text/csv",
-    "text/javascript", "application/javascript", "image/svg+xml",
-)  # fmt: skip
+MEDIA_TYPES = r"(application/(problem\+)?json|text/(html|plain|css|csv|javascript)|image/svg\+xml)( *;.*)?"
 """Never `text/event-stream`: a compressor holds back what a stream has to say now."""
 
 _COMPRESSOR = "envoy.extensions.filters.http.compressor.v3.Compressor"
@@ -31,7 +28,10 @@ def compressors() -> list[Json]:
             compressor_library=_LIBRARIES[name],
             choose_first=name == FILTERS[0],
             response_direction_config={
-                "common_config": {"min_content_length": LEAST_BYTES, "content_type": list(MEDIA_TYPES)},
+                "common_config": {
+                    "min_content_length": LEAST_BYTES,
+                    "content_type_matcher": {"safe_regex": {"regex": MEDIA_TYPES}},
+                },
                 # Other bytes, so no longer the same strong tag; `IfMatch` knows the weak one for the same version.
                 "weaken_etag_on_compress": True,
             },

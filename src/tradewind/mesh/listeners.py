@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tradewind.mesh import demands, rate_limits, stickiness
+from tradewind.mesh import demands, rate_limits, shared_limits, stickiness
 from tradewind.mesh.compression import compressors
 from tradewind.mesh.cors import cors_filter
 from tradewind.mesh.description import DEFAULT_BODY_BYTES
@@ -46,6 +46,8 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     trace_ratio: float
     trusted_proxies: int
     jwks_cluster: str
+    limits_cluster: str = ""
+    """The control plane, where limits are shared between gateways."""
 
 
 def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[Json] = ()) -> Json:
@@ -67,6 +69,7 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
             # Without rules it lets everything pass; routes bring their own. Behind the limiter: refusals count, too.
             extension(demands.FILTER, demands.FILTER_TYPE),
             stickiness.subject_filter(),
+            *([shared_limits.asking_filter(settings.limits_cluster)] if settings.limits_cluster else []),
             {
                 # Off unless the route turns it on: what has no route (CONNECT) or streams must not be held back.
                 **extension(

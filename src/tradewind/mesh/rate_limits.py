@@ -19,6 +19,14 @@ TELLER_ROUTE_TYPE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMuta
 SUBJECT_HEADER = "x-tradewind-subject"
 """Set by Envoy from the verified token for its own use, removed before the request leaves for a service."""
 
+SHARED_CLASS: Rate = "auth"
+"""The class whose limit all gateways share, where there is a Valkey; see `shared_limits`."""
+ADDRESS_HEADER = "x-tradewind-address"
+"""The client's address, for the control plane alone; removed like the subject."""
+TOLD_HEADER = "x-tradewind-limit"
+TOLD_POLICY_HEADER = "x-tradewind-limit-policy"
+"""What the control plane says to clients, in the form of `RateLimit` and `RateLimit-Policy`."""
+
 _METADATA = "tradewind"
 _UNLIMITED = {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s"}
 
@@ -86,10 +94,12 @@ def told_to_clients(rate: Rate, limits: RateLimits) -> Json:
     A request that was refused before it came to the limiter has none of Envoy's headers: the first step then adds
     nothing, an empty value being left out, and the second overwrites only what the first added.
     """
+    shared = _told_by_the_control_plane() if rate == SHARED_CLASS and limits.shared else {"response": [], "request": []}
     remaining, reset, limit = (f"%RESPONSE_HEADER(x-ratelimit-{name})%" for name in ("remaining", "reset", "limit"))
     return any_of(
         TELLER_ROUTE_TYPE,
         mutations={
+            "request_mutations": shared["request"],
             "response_mutations": [
                 {"append": set_header("ratelimit", remaining)},
                 {"append": set_header("ratelimit", f'"{rate}";r={remaining};t={reset}', "OVERWRITE_IF_EXISTS")},
@@ -100,9 +110,21 @@ def told_to_clients(rate: Rate, limits: RateLimits) -> Json:
                     )
                 },
                 *({"remove": f"x-ratelimit-{name}"} for name in ("limit", "remaining", "reset")),
-            ]
+                *shared["response"],
+            ],
         },
     )
+
+
+def _told_by_the_control_plane() -> dict[str, list[Json]]:
+    """Mutations of a route whose limit is shared: who asks goes to the control plane, and what it counted wins over ours."""
+    response: list[Json] = []
+    for name, told in (("ratelimit", TOLD_HEADER), ("ratelimit-policy", TOLD_POLICY_HEADER)):
+        response += [{"append": set_header(name, f"%RESPONSE_HEADER({told})%")}, {"remove": told}]
+    return {
+        "request": [{"append": set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")}],
+        "response": response,
+    }
 
 
 def _window(rate: Rate, limits: RateLimits) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tradewind.mesh import demands, rate_limits, stickiness
+from tradewind.mesh import demands, rate_limits, shared_limits, stickiness
 from tradewind.mesh.compression import uncompressed
 from tradewind.mesh.description import Method
 from tradewind.mesh.discovery import KnownService
@@ -50,7 +50,11 @@ def edge_routes(table: RouteTable, limits: RateLimits, policies: PolicyTable) ->
             rate_limits.FILTER: rate_limits.limiter(limits),
         },
         "request_headers_to_add": [set_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
-        "request_headers_to_remove": [rate_limits.SUBJECT_HEADER, "x-envoy-external-address"],
+        "request_headers_to_remove": [
+            rate_limits.SUBJECT_HEADER,
+            rate_limits.ADDRESS_HEADER,
+            "x-envoy-external-address",
+        ],
         "response_headers_to_remove": [RETRY_ELSEWHERE_HEADER],
     }
     if groups:
@@ -147,6 +151,8 @@ def _edge_filters(target: Target, limits: RateLimits, *, sticky: bool) -> Json:
         filters[stickiness.FILTER] = stickiness.turned_on()
     if target.policy.demands:
         filters[demands.FILTER] = demands.rule(target.policy.demands)
+    if target.route.rate == rate_limits.SHARED_CLASS and limits.shared:
+        filters[shared_limits.FILTER] = shared_limits.asked_for()
     if not target.route.endless:
         # A body is read whole before a service sees it: a slow sender holds Envoy's memory, not a worker, and the
         # request can be sent again. The field cannot be 0, which for Envoy would mean unset.

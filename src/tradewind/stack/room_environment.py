@@ -125,7 +125,7 @@ class Surroundings:
         }
 
     def of_gateway(self, instance: str) -> dict[str, str]:
-        """Everything the control plane reads: no engine, and no registry but its own."""
+        """Everything the control plane reads: no database and no bus, and no registry but its own."""
         at = self.addresses
         return {
             **self.inherited("gateway"),
@@ -133,6 +133,7 @@ class Surroundings:
             "GATEWAY_ENVOY": "external",
             "REGISTRY_URL": at.consul_url,
             "TRADEWIND_ENV": "dev",
+            "VALKEY_URL": at.detours.url("gateway", "valkey", at.valkey_url),
             "GATEWAY_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(at.gateway_port),
             "GATEWAY_MANAGEMENT_PORT": str(at.gateway_management_port),

@@ -90,6 +90,11 @@ class ValkeyEngine:
         """`redis://` URL with the password, database 0."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int | None:
+        """The server's process while it runs."""
+        return self._child.pid if self._child else None
+
     async def start(self) -> None:
         """Start, and return once PING is answered. Raises StackError with the server's last words."""
         log = self._folder.parent / f"{self._folder.name}.log"

@@ -143,5 +143,7 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     subject: Bucket = Bucket(per_s=200, burst=400)
     address: Bucket = Bucket(per_s=100, burst=200)
     auth: Bucket = Bucket(per_s=5, burst=50)
+    shared: bool = False
+    """Whether class `auth` is counted for all gateways together, in Valkey; each Envoy's own count still holds."""
     most_clients: int = 10_000
     """Buckets kept at a time; the least recently used makes room."""

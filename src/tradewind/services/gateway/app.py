@@ -19,6 +19,7 @@ from tradewind.chassis.http.openapi import openapi_document
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.service import Service
+from tradewind.chassis.shared_buckets import SharedBuckets
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE, bootstrap_config, envoy_command
 from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.description import DeclaredRoute
@@ -40,7 +41,7 @@ from tradewind.services.gateway.control import control_app
 from tradewind.services.gateway.control_server import serving
 from tradewind.services.gateway.figures import Figures
 from tradewind.services.gateway.interventions import HeldKeys
-from tradewind.services.gateway.jobs import certificate_job, gateway_jobs
+from tradewind.services.gateway.jobs import certificate_job, gateway_jobs, shared_limits_job
 from tradewind.services.gateway.parts import EnvoyView, Parts
 from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
 
@@ -90,11 +91,17 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
         key_source=KeySource(InstanceClient()),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
+        shared_buckets=SharedBuckets(settings.valkey_url, "limits") if settings.valkey_url else None,
         own_document=openapi_document(api, version=importlib.metadata.version("tradewind")),
         bootstrap=bootstrap_config(settings.bootstrap),
         envoy_binary=settings.envoy_binary,
         figures=Figures(metrics),
-        jobs=(keys, *others, *([certificate_job(settings)] if settings.tls_port else [])),
+        jobs=(
+            keys,
+            *others,
+            *([certificate_job(settings)] if settings.tls_port else []),
+            *([shared_limits_job()] if settings.valkey_url else []),
+        ),
     )
     registry.on_change(keys.wake)
     interventions.on_change(parts.control_plane.publish)
@@ -130,6 +137,8 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(parts.key_source.close)
         stack.push_async_callback(parts.envoy.close)
+        if parts.shared_buckets is not None:
+            stack.push_async_callback(parts.shared_buckets.close)
         await stack.enter_async_context(parts.registry.running())
         control = control_app(parts)
         await stack.enter_async_context(

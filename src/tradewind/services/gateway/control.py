@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,10 +17,13 @@ from tradewind.chassis.errors import PROBLEM_MEDIA_TYPE, Invalid, NotFound, Prob
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import Registration
 from tradewind.mesh.interventions import Order
+from tradewind.mesh.rate_limits import ADDRESS_HEADER, SUBJECT_HEADER
+from tradewind.mesh.shared_limits import PATH as LIMITS_PATH
 from tradewind.mesh.xds import KINDS, Poll
 from tradewind.services.gateway import interventions, usecases
 from tradewind.services.gateway.data_plane import data_plane
 from tradewind.services.gateway.parts import Parts
+from tradewind.services.gateway.shared_limits import ask_shared_limit
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -47,6 +50,9 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
         Route("/v1/mesh/data-plane", _endpoint(parts, _data_plane), methods=["GET"]),
         Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
+        Route(
+            LIMITS_PATH + "/{path:path}", _endpoint(parts, _limit), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
+        ),
     ]
     return Starlette(routes=routes)
 
@@ -113,6 +119,12 @@ async def _data_plane(parts: Parts, _request: Request) -> Response:
     return _json(await data_plane(parts))
 
 
+async def _limit(parts: Parts, request: Request) -> Response:
+    told = request.headers
+    found = await ask_shared_limit(parts, subject=told.get(SUBJECT_HEADER, ""), address=told.get(ADDRESS_HEADER, ""))
+    return Response(status_code=200 if found.passes else 429, headers=found.headers)
+
+
 async def _discover(parts: Parts, request: Request) -> Response:
     kind = next((known for known in KINDS if known == request.path_params["kind"]), None)
     if kind is None:
@@ -152,4 +164,10 @@ async def _body(request: Request, kind: type[T]) -> T:
 
 
 def _json(content: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, media_type="application/json")
+    return Response(msgspec.json.encode(content, enc_hook=_plain), status, media_type="application/json")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):  # a read-only one, as tables of constants are
+        return dict(value)
+    raise NotImplementedError(type(value))

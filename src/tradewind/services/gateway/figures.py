@@ -29,11 +29,23 @@ class Figures:
         self._policy_faults = metrics.gauge(
             "mesh_policy_faults", "Mistakes in the policy file, which is not in force then."
         )
+        self._shared_limits = metrics.gauge(
+            "mesh_limits_shared", "Whether gateways count together; 0: Valkey is away, and each counts for itself."
+        )
+        self._limits = metrics.counter("mesh_shared_limit_checks", "Questions about shared limits.", ("result",))
         requests = metrics.gauge("mesh_envoy_requests", "Requests taken by Envoy since it started.", ("listener",))
         self._requests = {name: requests.labels(name) for name in ("edge", "egress")}
 
         running = metrics.gauge("mesh_interventions", "What operators do to traffic now.", ("kind",))
         self._interventions = {kind: running.labels(kind) for kind in KINDS}
+
+    def note_shared_limits(self, away: str) -> None:
+        """Set whether limits are shared; `away` says why not."""
+        self._shared_limits.set(not away)
+
+    def count_limit(self, result: str) -> None:
+        """Count one question about a shared limit: `taken`, `refused`, or `away`."""
+        self._limits.labels(result).inc()
 
     def note_certificate(self, ends: datetime | None) -> None:
         """Set when the certificate of the TLS port expires."""

@@ -6,11 +6,13 @@ import asyncio
 
 from tradewind.chassis.errors import Unavailable
 from tradewind.chassis.jobs import Job
+from tradewind.chassis.shared_buckets import WATCH_EVERY_S
 from tradewind.mesh.edge_certificate import CertificateUnusable
 from tradewind.services.gateway import interventions, usecases
 from tradewind.services.gateway.parts import Parts
 from tradewind.services.gateway.policy import reload_policy
 from tradewind.services.gateway.settings import GatewaySettings, prepare_edge_certificate
+from tradewind.services.gateway.shared_limits import watch_shared_limits
 
 KEYS_EVERY_S = 5.0
 ENVOY_EVERY_S = 2.0
@@ -31,6 +33,11 @@ def certificate_job(settings: GatewaySettings) -> Job[Parts]:
         parts.figures.note_certificate(ends)
 
     return Job("edge-certificate", CERTIFICATE_EVERY_S, renew)
+
+
+def shared_limits_job() -> Job[Parts]:
+    """`shared-limits`: notices that Valkey went away or is back, also while nobody logs in."""
+    return Job("shared-limits", WATCH_EVERY_S, watch_shared_limits)
 
 
 def gateway_jobs() -> tuple[Job[Parts], Job[Parts], Job[Parts], Job[Parts]]:

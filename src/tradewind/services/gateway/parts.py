@@ -7,6 +7,7 @@ from typing import Any
 
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.jobs import Job
+from tradewind.chassis.shared_buckets import SharedBuckets
 from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.discovery import Registry
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
@@ -34,6 +35,8 @@ class Parts:
     key_source: KeySource
     envoy: EnvoyAdmin
     view: EnvoyView
+    shared_buckets: SharedBuckets | None
+    """Where limits are counted for all gateways; None: each counts for itself."""
     own_document: dict[str, Any]
     bootstrap: dict[str, Any]
     envoy_binary: str

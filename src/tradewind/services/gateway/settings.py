@@ -102,6 +102,7 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             subject=Bucket(per_s=self.rate_subject_per_s, burst=self.rate_subject_burst),
             address=Bucket(per_s=self.rate_address_per_s, burst=self.rate_address_burst),
             auth=Bucket(per_s=self.rate_auth_per_s, burst=self.rate_auth_burst),
+            shared=bool(self.valkey_url),
         )
 
     @property
@@ -121,6 +122,7 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             otlp_endpoint=self.otlp_endpoint,
             trace_ratio=self.trace_ratio,
             trusted_proxies=self.trusted_proxies,
+            shared_limits=bool(self.valkey_url),
             tls_port=self.tls_port,
             tls_secret_file=str(secret_file(self.tls_folder.absolute())) if self.tls_port else "",
             # A browser that was told so by a laptop would refuse the plain port of the same name, too.

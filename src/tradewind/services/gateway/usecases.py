@@ -20,6 +20,7 @@ from tradewind.mesh.xds import Kind, Poll
 from tradewind.services.gateway.domain import merge_openapi, usable_key_set
 from tradewind.services.gateway.parts import Parts
 from tradewind.services.gateway.policy import policy_view
+from tradewind.services.gateway.shared_limits import shared_limits_view
 
 AUTH_SERVICE = "auth-service"
 ROOMS = ("gateway", "auth", "user", "order", "payment", "notification", "analytics")
@@ -228,6 +229,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
         "conflicts": parts.control_plane.table.conflicts,
         "policy": policy_view(parts),
         "rate_limits": parts.control_plane.limits,
+        "shared_limits": shared_limits_view(parts),
     }
 
 
