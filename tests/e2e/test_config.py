@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.e2e.customers import administrator, newcomer, product
 from tests.e2e.edge import Edge
 from tests.e2e.platforms import DEFAULT_RATES, new_platform, rows, until
 from tests.e2e.test_limits import from_address
 from tradewind.bench.platform import CommandFailed, Platform
+from tradewind.traffic.client import Shop, Shopper, open_shop
 
 ROOMS = ("analytics", "auth", "gateway", "notification", "order", "payment", "user")
 
@@ -152,3 +154,25 @@ def test_an_instance_that_cannot_take_it_keeps_the_old_one_and_says_so(platform:
     assert (user["refused"], user["version"]) == ("", document["version"])  # not its setting
     told(platform, "set", "ORDER_EXPIRY_BATCH", "41")
     assert setting(platform, "order", "ORDER_EXPIRY_BATCH")["value"] == "41"
+
+
+async def held_back(shop: Shop, shopper: Shopper, sku: str) -> str:
+    """An order that does not settle. A round that was under way when the pause came may still take one or two."""
+    for _ in range(5):
+        order = await shop.place_order(shopper, [(sku, 1)], "pm_card_visa")
+        try:
+            await shop.settled(shopper.token, order["id"], timeout_s=3.0)
+        except TimeoutError:
+            return str(order["id"])
+    raise AssertionError("every order settles")
+
+
+async def test_a_paused_consumer_and_a_paused_relay_hold_events_back_and_lose_none(platform: Platform) -> None:
+    async with open_shop(platform.url) as shop:
+        ada, admin = await newcomer(shop), await administrator(shop)
+        sku = await product(shop, admin)
+        for key in ("PAYMENT_CONSUMER_PAUSED", "ORDER_RELAY_PAUSED"):
+            told(platform, "set", key, "true")
+            order_id = await held_back(shop, ada, sku)
+            told(platform, "unset", key)
+            assert (await shop.settled(ada.token, order_id))["status"] == "confirmed"

@@ -134,7 +134,7 @@ def _background(
             raise Unavailable("bus-not-configured", "BUS_URL is missing, and this service emits events.")
         relay = Relay(
             settings.database_url.reveal(), foundation.transport, foundation.outbox,
-            metrics=foundation.metrics, gap_s=service.linger_s,
+            metrics=foundation.metrics, gap_s=service.linger_s, paused=lambda: foundation.live.value.relay_paused,
         )  # fmt: skip
         found.append(_Background("relay", relay.run))
     if service.handlers is not None:
@@ -142,7 +142,7 @@ def _background(
             raise Unavailable("bus-not-configured", "BUS_URL is missing, and this service hears events.")
         consumer = Consumer(
             service.name, database, foundation.transport, service.handlers, parts,
-            metrics=foundation.metrics, linger_s=service.linger_s,
+            metrics=foundation.metrics, linger_s=service.linger_s, paused=lambda: foundation.live.value.consumer_paused,
         )  # fmt: skip
         found.append(_Background("consumer", consumer.run))
     found.extend(_Background(f"job {job.name}", partial(job.loop, parts)) for job in service.jobs(parts))

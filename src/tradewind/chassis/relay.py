@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from tradewind.chassis import logs
 from tradewind.chassis.debounce import Debounced
@@ -74,8 +75,17 @@ class Relay:
     """
 
     def __init__(
-        self, url: str, transport: Transport, outbox: Outbox, *, metrics: Metrics | None = None, gap_s: float = GAP_S
+        self,
+        url: str,
+        transport: Transport,
+        outbox: Outbox,
+        *,
+        metrics: Metrics | None = None,
+        gap_s: float = GAP_S,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While `paused()`, nothing is published, and events gather in the outbox."""
+        self._paused = paused
         self._transport = transport
         self._session = Session(
             url,
@@ -107,6 +117,9 @@ class Relay:
         failures = 0
         try:
             while True:
+                if self._paused():
+                    await asyncio.sleep(POLL_S)
+                    continue
                 try:
                     more = await self._round()
                 except Exception as exc:

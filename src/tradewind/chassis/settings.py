@@ -157,6 +157,12 @@ class DatabaseServiceSettings(ServiceSettings, frozen=True, kw_only=True):
 
     database_url: Annotated[Secret, Setting("Connection string of the room's database; several hosts fail over.")]
     database_read_url: Annotated[Secret | None, Setting("Connection string of a read replica.")] = None
+    relay_paused: Annotated[
+        bool, Setting("Whether events of this room stay in its outbox for now; minutes at most.", live=True)
+    ] = False
+    consumer_paused: Annotated[
+        bool, Setting("Whether this room leaves events on the bus for now; minutes at most.", live=True)
+    ] = False
 
 
 class Field(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from tradewind.chassis import attempts, logs
@@ -69,7 +70,10 @@ class Consumer(Generic[P]):
         batch: int = BATCH,
         linger_s: float = LINGER_S,
         retries: RetryPolicy | None = None,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While `paused()`, nothing is fetched, and events stay on the bus."""
+        self._paused = paused
         self._group = group
         self._database = database
         self._transport = transport
@@ -97,6 +101,9 @@ class Consumer(Generic[P]):
         tidying = asyncio.create_task(keep_tidy(self._database, self._transport), name=f"tidy {self._group}")
         try:
             while True:
+                if self._paused():
+                    await asyncio.sleep(FETCH_TIMEOUT_S)
+                    continue
                 try:
                     await self._round()
                     failures = 0

@@ -31,6 +31,13 @@ def create_app(settings: NotificationSettings, parts: Parts | None = None) -> Se
         mailer = SmtpMailer(
             settings.smtp_url.reveal(), timeout_s=settings.mail_timeout_s, circuit=smtp_circuit(foundation.metrics)
         )
+        live = foundation.live_settings(NotificationSettings)
+        mailer.timeout_s = live.value.mail_timeout_s
+
+        def take(_old: NotificationSettings, new: NotificationSettings) -> None:
+            mailer.timeout_s = new.mail_timeout_s
+
+        live.on_change(take)
         foundation.readiness.prefer("smtp", mailer.circuit.check)
         yield Parts(
             clock=foundation.clock,

@@ -75,7 +75,7 @@ class SmtpMailer:
         if parts.scheme not in _SCHEMES or not parts.hostname:
             raise ValueError("NOTIFICATION_SMTP_URL must be smtp://host:port, smtp+starttls:// or smtps://")
         self._parts = parts
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self.circuit = circuit or smtp_circuit(Metrics())
 
     def require(self) -> None:
@@ -89,12 +89,12 @@ class SmtpMailer:
             raise _left_alone(self.circuit)
         parts = self._parts
         smtp = aiosmtplib.SMTP(
-            hostname=parts.hostname, port=parts.port or _SCHEMES[parts.scheme], timeout=self._timeout_s,
+            hostname=parts.hostname, port=parts.port or _SCHEMES[parts.scheme], timeout=self.timeout_s,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             use_tls=parts.scheme == "smtps", start_tls=parts.scheme == "smtp+starttls",
         )  # fmt: skip
-        session = _SmtpSession(smtp, permit, self._timeout_s)
+        session = _SmtpSession(smtp, permit, self.timeout_s)
         try:
             await session.connect()
             yield session

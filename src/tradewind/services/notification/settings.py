@@ -16,5 +16,7 @@ class NotificationSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     mail_from: Annotated[str, Setting("Sender of all mail; its domain also ends the Message-IDs.")] = (
         "Tradewind <orders@tradewind.example>"
     )
-    mail_timeout_s: Annotated[Seconds, Setting("Longest time for one mail, from connect to accepted.")] = 10.0
+    mail_timeout_s: Annotated[Seconds, Setting("Longest time for one mail, from connect to accepted.", live=True)] = (
+        10.0
+    )
     mail_batch: Annotated[Count, Setting("Most mails sent over one connection.")] = 50
