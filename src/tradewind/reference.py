@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 
-from tradewind import reference_saga
+from tradewind import reference_mesh, reference_saga
 from tradewind.chassis import settings
 from tradewind.chassis.http.openapi import openapi_document
 from tradewind.cli import VERBS, main
@@ -186,5 +186,6 @@ if __name__ == "__main__":
         (FOLDER / name).write_text(text, encoding="utf-8")
         sys.stdout.write(f"{FOLDER / name}\n")
     reference_saga.PAGE.write_text(reference_saga.page(reference_saga.PAGE.read_text("utf-8")), encoding="utf-8")
+    reference_mesh.PAGE.write_text(reference_mesh.page(reference_mesh.PAGE.read_text("utf-8")), encoding="utf-8")
     reference_saga.PICTURE.write_text(reference_saga.picture(), encoding="utf-8")
     sys.stdout.write(f"{reference_saga.PAGE}\n{reference_saga.PICTURE}\n")

@@ -15,6 +15,7 @@ from tests.compose_here import BIN, REPOSITORY, resolved
 from tradewind.deploy.containers import every_container
 from tradewind.deploy.secret_files import secret_names, write_secrets
 from tradewind.mesh.envoy_binary import find_envoy
+from tradewind.mesh.static_config import refusal
 from tradewind.stack.rooms import all_rooms
 
 PROMETHEUS = REPOSITORY / "infrastructure/monitoring/prometheus"
@@ -80,6 +81,25 @@ def test_envoy_accepts_its_bootstrap(tmp_path: Path) -> None:
     assert {each["name"] for each in listeners} == {"edge", "egress"}
     assert "/dev/stdout" not in bootstrap.read_text(), "a container's user may write to it, and not open it"
     run(find_envoy(), "--mode", "validate", "--config-path", bootstrap, "--log-level", "error")
+
+
+def test_envoy_accepts_all_of_its_configuration_in_one_file(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[services.order-service]\nbalancing = "ring-hash"\n')
+    run(BIN / "tradewind", "render", "envoy", "--write", tmp_path / "made", GATEWAY_POLICY_FILE=str(policy))
+    names = {path.name for path in (tmp_path / "made").iterdir()}
+    assert names == {"bootstrap.json", "clusters.json", "endpoints.json", "routes.json", "static.json"}
+    static = tmp_path / "made/static.json"
+    clusters = {each["name"]: each for each in json.loads(static.read_text())["static_resources"]["clusters"]}
+    assert clusters["order-service"]["lb_policy"] == "RING_HASH"
+    for name in ("static.json", "bootstrap.json"):
+        run(find_envoy(), "--mode", "validate", "--config-path", tmp_path / "made" / name, "--log-level", "error")
+    broken = json.loads(static.read_text())
+    broken["static_resources"]["clusters"][-1]["lb_policy"] = "NONE_OF_THEM"
+    assert "NONE_OF_THEM" in refusal(find_envoy(), broken)
+    policy.write_text('[services.order-service]\nbalancing = "rind-hash"\n')
+    with pytest.raises(AssertionError, match="policy-invalid"):
+        run(BIN / "tradewind", "render", "envoy", "--write", tmp_path / "made", GATEWAY_POLICY_FILE=str(policy))
 
 
 def test_render_envoy_names_a_wrong_variable() -> None:

@@ -114,6 +114,9 @@ async def test_what_the_mesh_shows_is_what_envoy_does(tmp_path: Path) -> None:
         assert (endpoint["instance"], endpoint["state"], endpoint["requests"]) == ("order-1", "healthy", 1)
         assert endpoint["address"] == f"127.0.0.1:{echo.port}"
 
+        async with lab.session.get(f"{lab.control}/v1/mesh/resources") as answer:
+            assert answer.status == 401  # everything Envoy is told, for administrators only
+
         hanging = asyncio.create_task(lab.session.get(f"{lab.edge}/v1/hang"))
         await until(lambda: len(echo.requests) == 2, "a request to be under way")
 

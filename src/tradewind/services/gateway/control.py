@@ -21,7 +21,7 @@ from tradewind.mesh.rate_limits import ADDRESS_HEADER, SUBJECT_HEADER
 from tradewind.mesh.shared_limits import PATH as LIMITS_PATH
 from tradewind.mesh.xds import KINDS, Poll
 from tradewind.services.gateway import interventions, usecases
-from tradewind.services.gateway.data_plane import data_plane
+from tradewind.services.gateway.data_plane import data_plane, published_resources
 from tradewind.services.gateway.parts import Parts
 from tradewind.services.gateway.shared_limits import ask_shared_limit
 
@@ -49,6 +49,7 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/registry", _endpoint(parts, _registry), methods=["GET"]),
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
         Route("/v1/mesh/data-plane", _endpoint(parts, _data_plane), methods=["GET"]),
+        Route("/v1/mesh/resources", _endpoint(parts, _resources), methods=["GET"]),
         Route("/v3/discovery:{kind}", _endpoint(parts, _discover), methods=["POST"]),
         Route(
             LIMITS_PATH + "/{path:path}", _endpoint(parts, _limit), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -123,6 +124,10 @@ async def _limit(parts: Parts, request: Request) -> Response:
     told = request.headers
     found = await ask_shared_limit(parts, subject=told.get(SUBJECT_HEADER, ""), address=told.get(ADDRESS_HEADER, ""))
     return Response(status_code=200 if found.passes else 429, headers=found.headers)
+
+
+async def _resources(parts: Parts, request: Request) -> Response:
+    return _json(await published_resources(parts, _token(request)))
 
 
 async def _discover(parts: Parts, request: Request) -> Response:

@@ -11,10 +11,12 @@ import msgspec
 from tradewind.mesh.description import Instance
 from tradewind.mesh.envoy_admin import EnvoyAway
 from tradewind.mesh.envoy_binary import EnvoyMissing, find_envoy
+from tradewind.mesh.envoy_json import Json
 from tradewind.mesh.loaded import LoadedEndpoint, LoadedVersions
 from tradewind.mesh.route_config import EDGE, EGRESS
 from tradewind.mesh.static_config import refusal, static_config
 from tradewind.mesh.xds import KINDS, Kind, Standing
+from tradewind.services.gateway.interventions import require_operator
 from tradewind.services.gateway.parts import Parts
 
 NOT_LOADED, LEAVING = "not loaded", "leaving"
@@ -65,6 +67,16 @@ async def data_plane(parts: Parts) -> dict[str, Any]:
             for method, target in path.targets.items()
         ],
     }
+
+
+async def published_resources(parts: Parts, token: str) -> dict[Kind, dict[str, Json]]:
+    """What every Envoy is told just now, by kind and name.
+
+    Raises:
+        Unauthenticated, Forbidden: the token is no administrator's.
+    """
+    await require_operator(parts.operators, token)
+    return {kind: parts.xds.resources(kind) for kind in KINDS}
 
 
 async def explain_refusals(parts: Parts) -> None:

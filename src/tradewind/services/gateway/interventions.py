@@ -45,7 +45,7 @@ async def begin_intervention(parts: Parts, token: str, order: Order) -> Interven
         Invalid: `intervention-void`, it would do nothing, or not what is meant.
         Unavailable: there are too many, or it could not be written down.
     """
-    caller = await _require_operator(parts.operators, token)
+    caller = await require_operator(parts.operators, token)
     routes = {name: known.routes for name, known in parts.registry.services().items()}
     if faults := faults_of(order.what, routes):
         raise Invalid("intervention-void", "; ".join(faults) + ".")
@@ -68,7 +68,7 @@ async def end_intervention(parts: Parts, token: str, intervention_id: str) -> No
         NotFound: 404 `intervention-unknown`; it may have ended by itself.
         Unavailable: it could not be written down, and goes on.
     """
-    caller = await _require_operator(parts.operators, token)
+    caller = await require_operator(parts.operators, token)
     try:
         ended = parts.interventions.end(intervention_id)
     except OSError as exc:
@@ -85,7 +85,7 @@ async def list_interventions(parts: Parts, token: str) -> list[Intervention]:
     Raises:
         Unauthenticated, Forbidden: the token is no administrator's.
     """
-    await _require_operator(parts.operators, token)
+    await require_operator(parts.operators, token)
     return list(parts.interventions.running())
 
 
@@ -111,7 +111,7 @@ def _audit(event: str, intervention: Intervention, caller: Caller | None) -> Non
     )
 
 
-async def _require_operator(operators: TokenVerifier, token: str) -> Caller:
+async def require_operator(operators: TokenVerifier, token: str) -> Caller:
     if not token:
         raise Unauthenticated("token-missing", "Send Authorization: Bearer <an administrator's access token>.")
     caller = await operators.verify(token)
