@@ -16,6 +16,7 @@ from tests.e2e.customers import bought, newcomer, product
 from tests.e2e.edge import Edge
 from tests.e2e.operations import METHODS, Operation, operations
 from tradewind.bench.platform import Platform
+from tradewind.mesh.identity import operator_token
 from tradewind.traffic.client import ADDRESS, Shop
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -91,7 +92,11 @@ async def test_the_document_is_openapi_3_1(document: Any) -> None:
 async def test_it_lists_exactly_what_there_is(platform: Platform, document: Any) -> None:
     """Against what the data plane has loaded; `test_bad_requests` asks each path which methods it takes."""
     port = platform.state.ports()["gateway-1"]["control_port"]
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/v1/mesh") as answer:
+    operator = {"authorization": f"Bearer {operator_token(platform.state.secrets().get('platform'))}"}
+    async with (
+        aiohttp.ClientSession(headers=operator) as session,
+        session.get(f"http://127.0.0.1:{port}/v1/mesh") as answer,
+    ):
         routes = (await answer.json())["routes"]
     listed = {(operation.method, operation.path) for operation in operations(document)}
     assert len(listed) > 40

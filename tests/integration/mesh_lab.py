@@ -18,7 +18,7 @@ import aiohttp
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tradewind.mesh.identity import room_token
+from tradewind.mesh.identity import operator_token, room_token
 from tradewind.mesh.registries.local_registrar import LocalRegistrar
 
 SECRET = "the platform secret of a test"
@@ -74,9 +74,12 @@ class Lab:
         folder: Path,
         session: aiohttp.ClientSession,
         environ: Mapping[str, str] | None = None,
+        *,
+        mtls: str = "off",
         **settings: object,
     ) -> None:
         ports = free_ports(6)
+        self.mtls = mtls
         self.folder = folder
         self.session = session
         self.edge_port, self.egress_port, self.admin_port, self.port, self.control_port, self.management_port = ports
@@ -100,7 +103,10 @@ class Lab:
     async def start(self) -> None:
         """Start the gateway; return once its Envoy has its routes."""
         environ = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "OTEL_"))},
+            **{
+                name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "OTEL_", "MESH_"))
+            },
+            "MESH_MTLS": self.mtls,
             "GATEWAY_PORT": str(self.port),
             "GATEWAY_MANAGEMENT_PORT": str(self.management_port),
             "GATEWAY_CONTROL_PORT": str(self.control_port),
@@ -148,7 +154,8 @@ class Lab:
 
     async def status(self) -> dict[str, Any]:
         """`GET /v1/mesh`."""
-        async with self.session.get(f"{self.control}/v1/mesh") as answer:
+        headers = {"authorization": f"Bearer {operator_token(SECRET)}"}
+        async with self.session.get(f"{self.control}/v1/mesh", headers=headers) as answer:
             return await answer.json()
 
     async def register(self, instance: str, port: int, *routes: Mapping[str, Any], **more: Any) -> LocalRegistrar:
@@ -171,11 +178,11 @@ class Lab:
 
 @contextlib.asynccontextmanager
 async def mesh_lab(
-    folder: Path, environ: Mapping[str, str] | None = None, *, first: str = "", **settings: object
+    folder: Path, environ: Mapping[str, str] | None = None, *, first: str = "", mtls: str = "off", **settings: object
 ) -> AsyncIterator[Lab]:
     """A running lab; everything it started is gone afterwards. `first` is what the gateway's process runs before all else."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        lab = Lab(folder, session, environ, **settings)
+        lab = Lab(folder, session, environ, mtls=mtls, **settings)
         lab.program = first + lab.program
         try:
             await lab.start()

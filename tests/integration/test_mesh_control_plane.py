@@ -22,7 +22,7 @@ from tradewind.mesh.clusters import service_cluster
 from tradewind.mesh.envoy_binary import find_envoy
 from tradewind.mesh.envoy_process import EnvoyProcess
 from tradewind.mesh.identity import room_token
-from tradewind.mesh.policy import DEFAULT
+from tradewind.mesh.policy.defaults import DEFAULT
 from tradewind.mesh.registries.local_registrar import LocalRegistrar
 from tradewind.services.gateway import usecases
 from tradewind.services.gateway.app import make_parts

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.mesh_lab import Echo, Lab, mesh_lab, until
+from tests.integration.mesh_lab import SECRET, Echo, Lab, mesh_lab, until
+from tradewind.mesh.identity import operator_token, room_token
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 
@@ -19,14 +20,15 @@ ROUTE = {"path": "/v1/orders", "methods": ["GET"]}
 POISONED = """
 import tradewind.mesh.control_plane as plane
 made = plane.service_cluster
-plane.service_cluster = lambda name, policy: {
-    **made(name, policy), **({"no_such_field": 1} if name == "poison-service" else {})
+plane.service_cluster = lambda name, policy, files=None: {
+    **made(name, policy, files), **({"no_such_field": 1} if name == "poison-service" else {})
 }
 """
 
 
 async def data_plane(lab: Lab) -> dict[str, Any]:
-    async with lab.session.get(f"{lab.control}/v1/mesh/data-plane") as answer:
+    operator = {"authorization": f"Bearer {operator_token(SECRET)}"}
+    async with lab.session.get(f"{lab.control}/v1/mesh/data-plane", headers=operator) as answer:
         found: dict[str, Any] = await answer.json()
         return found
 
@@ -35,7 +37,7 @@ async def command(lab: Lab, *words: str) -> tuple[int, str]:
     """Exit code and output of `tradewind mesh ...` against the lab."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tradewind.cli", "mesh", *words, "--url", lab.control,
-        env={**os.environ, "TRADEWIND_HOME": str(lab.folder)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "TRADEWIND_HOME": str(lab.folder), "REGISTRY_TOKEN": room_token(SECRET, "order")}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()

@@ -18,14 +18,14 @@ def url(path: str, **options: object) -> str:
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [("plain", "plain"), ("../../admin", "..%2F..%2Fadmin"), ("a?b#c", "a%3Fb%23c"), ("é %2F", "%C3%A9%20%252F")],
+    [("plain", "plain"), ("..admin", "..admin"), ("a?b#c", "a%3Fb%23c"), ("é %2F", "%C3%A9%20%252F")],
 )
 def test_a_path_parameter_cannot_leave_its_place(value: str, written: str) -> None:
     found = url("/v1/users/{id}/addresses", path_params={"id": value})
     assert found == f"http://127.0.0.1:8081/v1/users/{written}/addresses"
 
 
-@pytest.mark.parametrize("value", ["", ".", ".."])
+@pytest.mark.parametrize("value", ["", ".", "..", "../../admin", "a/b", "a\\b"])
 def test_a_path_parameter_that_would_change_the_path_names_nothing(value: str) -> None:
     with pytest.raises(NotFound):
         url("/v1/users/{id}/addresses", path_params={"id": value})

@@ -9,6 +9,7 @@ carries the trace, the request id and the time that is left, and ends in a typed
 from __future__ import annotations
 
 import contextlib
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack, overload
@@ -66,10 +67,22 @@ class MeshClient:
     """One service's way to the others: a bounded pool of connections to the egress at `mesh_url`."""
 
     def __init__(
-        self, mesh_url: str, service: str, *, pool_size: int = POOL_SIZE, metrics: Metrics | None = None
+        self,
+        mesh_url: str,
+        service: str,
+        *,
+        pool_size: int = POOL_SIZE,
+        metrics: Metrics | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`service` is the caller's own name, such as `order-service`. Nothing connects before the first call."""
+        """`service` is the caller's own name, such as `order-service`. Nothing connects before the first call.
+
+        With `tls` the egress is spoken to in mutual TLS, whatever the scheme of `mesh_url`.
+        """
         self._base = mesh_url.rstrip("/")
+        self._tls = tls
+        if tls is not None and self._base.startswith("http://"):
+            self._base = "https://" + self._base.removeprefix("http://")
         self._agent = f"tradewind/{service}"
         self._pool_size = pool_size
         self._metrics = metrics or Metrics()
@@ -152,7 +165,9 @@ class MeshClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._pool_size, keepalive_timeout=KEEPALIVE_S),
+                connector=aiohttp.TCPConnector(
+                    limit=self._pool_size, keepalive_timeout=KEEPALIVE_S, ssl=self._tls or True
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"user-agent": self._agent, "accept": "application/json"},
             )
@@ -177,8 +192,8 @@ class MeshClient:
 
 def _url(base: str, path: str, options: CallOptions) -> URL:
     if values := options.get("path_params"):
-        # Quoting leaves dots alone, and an empty segment or one of dots is another path.
-        if any(value in {"", ".", ".."} for value in values.values()):
+        # Quoting leaves dots alone, and an empty segment or one of dots is another path; so is a quoted slash, unquoted.
+        if any(value in {"", ".", ".."} or "/" in value or "\\" in value for value in values.values()):
             raise NotFound("not-found", "There is nothing with that id.")
         path = path.format_map({name: quote(value, safe="") for name, value in values.items()})
     url = URL(base + path, encoded=True)

@@ -21,6 +21,7 @@ from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.outbox import Outbox
 from tradewind.chassis.postgres import Database
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
+from tradewind.chassis.tls import TlsIdentity
 from tradewind.chassis.transport import Transport, open_transport
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -72,9 +73,11 @@ class Foundation:
 
 @contextlib.asynccontextmanager
 async def open_foundation(
-    room: str, settings: ServiceSettings, live: Live[Any] | None = None
+    room: str, settings: ServiceSettings, live: Live[Any] | None = None, tls: TlsIdentity | None = None
 ) -> AsyncIterator[Foundation]:
     """Open everything that `settings` name, and close it in reverse order; `live` are the same where they change.
+
+    `tls` is what the mesh is spoken to with.
 
     Raises:
         Unavailable: an engine that the service cannot start without is away.
@@ -106,7 +109,7 @@ async def open_foundation(
         stack.push_async_callback(cache.close)
         if settings.valkey_url:
             readiness.prefer("cache", cache.ping)
-        mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics)
+        mesh = MeshClient(settings.mesh_url, service=service, metrics=metrics, tls=tls.client if tls else None)
         stack.push_async_callback(mesh.close)
         verifier = TokenVerifier(settings.jwks_url, clock=clock)
         stack.push_async_callback(verifier.close)

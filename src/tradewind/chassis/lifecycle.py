@@ -28,6 +28,7 @@ from tradewind.chassis.live import Live
 from tradewind.chassis.relay import Relay
 from tradewind.chassis.service import Service
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
+from tradewind.chassis.tls import MeshIdentity, TlsIdentity
 
 P = TypeVar("P")
 
@@ -54,8 +55,9 @@ async def serve(
     settings: ServiceSettings,
     registrar: Registrar | None,
     live: Live[Any] | None = None,
+    identity: MeshIdentity | None = None,
 ) -> int:
-    """Run `service` until SIGTERM or SIGINT; returns the exit code.
+    """Run `service` until SIGTERM or SIGINT; returns the exit code. With `identity` its port speaks mutual TLS only.
 
     On the signal it becomes unready, leaves the mesh, finishes the requests in flight (at most `drain_s`), then stops
     consumers, jobs and relay, and closes its pools. `live` are the same settings where they change meanwhile.
@@ -72,17 +74,24 @@ async def serve(
         if exporter is not None:
             stack.push_async_callback(asyncio.to_thread, exporter.stop)
         trace.configure(ratio=settings.trace_ratio, sink=exporter)
-        foundation = await _patiently(stack, lambda: open_foundation(service.room, settings, live), stop)
+        tls = identity.tls if identity else None
+        if identity is not None:
+            await _until(identity.obtain(), stop)
+            if stop.is_set():
+                return 0
+        foundation = await _patiently(stack, lambda: open_foundation(service.room, settings, live, tls), stop)
         if foundation is None:
             return 0
         parts = await stack.enter_async_context(service.assemble(foundation))
         live.measure(foundation.metrics)
         readiness = foundation.readiness
-        background = _background(service, settings, foundation, parts)
+        background = [*_background(service, settings, foundation, parts)]
+        if identity is not None:
+            background.append(_Background("identity", identity.keep))
         public, management = _listen(settings.host, settings.port), _listen(settings.host, settings.management_port)
         doorman = Doorman(foundation.verifier, foundation.optional_database, foundation.metrics)
         servers = [
-            _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s),
+            _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s, tls),
             _Server.made(management_app(readiness, foundation.metrics, config_routes(live, instance)), management, 1.0),
         ]
         await stack.enter_async_context(foundation.metrics.loop_watch())
@@ -254,12 +263,13 @@ class _Server(uvicorn.Server):
     task: asyncio.Task[None] | None = None
 
     @classmethod
-    def made(cls, app: ASGIApp, sock: socket.socket, drain_s: float) -> _Server:
-        """A server for `app` on a socket that listens already."""
+    def made(cls, app: ASGIApp, sock: socket.socket, drain_s: float, tls: TlsIdentity | None = None) -> _Server:
+        """A server for `app` on a socket that listens already; with `tls`, in mutual TLS only."""
         configuration = uvicorn.Config(
             app, http="httptools", ws="none", loop="none", lifespan="off", access_log=False, log_config=None,
             server_header=False, date_header=False, proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(drain_s)),
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls.server,
         )  # fmt: skip
         server = cls(configuration)
         server.sockets = [sock]

@@ -110,6 +110,19 @@ class ServiceSettings(Settings, frozen=True, kw_only=True):
         Secret | None, Setting("Cache: redis://; without it all works, slower.", env="VALKEY_URL")
     ] = None
     mesh_url: Annotated[str, Setting("The mesh egress through which other services are called.", env="MESH_URL")] = ""
+    mesh_mtls: Annotated[
+        Literal["off", "strict"],
+        Setting(
+            "strict: services and the mesh speak mutual TLS only, with certificates of the platform's own authority.",
+            env="MESH_MTLS",
+        ),
+    ] = "off"
+    mesh_authority_url: Annotated[
+        str,
+        Setting(
+            "Control port that issues certificates; empty: the registry, where that is it.", env="MESH_AUTHORITY_URL"
+        ),
+    ] = ""
     registry_url: Annotated[
         str,
         Setting(

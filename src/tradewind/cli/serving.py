@@ -16,6 +16,7 @@ from tradewind.chassis.secrets.opening import with_secrets
 from tradewind.chassis.settings import ServiceSettings, SettingsError, load_layers, read_layers
 from tradewind.mesh.live_stores import open_store
 from tradewind.mesh.registries import registrar_of
+from tradewind.mesh.room_certificate import RoomCertificate
 from tradewind.stack.gate import wait_for_turn
 from tradewind.stack.room_settings import settings_class
 from tradewind.stack.rooms import CONTROL_PLANE
@@ -40,7 +41,9 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
         return 1
     settings = live.start
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(lifecycle.serve(app.create_app(settings), settings, registrar, live))
+        return runner.run(
+            lifecycle.serve(app.create_app(settings), settings, registrar, live, _identity(room, settings))
+        )
 
 
 def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[ServiceSettings]:
@@ -52,3 +55,17 @@ def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[Servi
     except ValueError as error:
         raise SettingsError([str(error)]) from error
     return Live(settings, layers, store)
+
+
+def _identity(room: str, settings: ServiceSettings) -> RoomCertificate | None:
+    """The room's certificate under mutual TLS; None without, and for the control plane, which is its own authority."""
+    authority = settings.mesh_authority_url or settings.registry_url
+    if settings.mesh_mtls == "off" or room == CONTROL_PLANE or settings.registry_token is None:
+        return None
+    if not authority.startswith(("http://", "https://")):
+        raise SettingsError(
+            [
+                "MESH_AUTHORITY_URL: missing. MESH_MTLS is strict, and the registry is not the gateway: name its control port."
+            ]
+        )
+    return RoomCertificate(authority, settings.registry_token.reveal(), room)

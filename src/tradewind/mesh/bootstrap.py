@@ -11,12 +11,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tradewind.mesh.clusters import XDS_CLUSTER, fixed_cluster
+from tradewind.mesh.clusters import HTTP_OPTIONS, XDS_CLUSTER, fixed_cluster
 from tradewind.mesh.edge_tls import hsts_filter, transport_socket
-from tradewind.mesh.envoy_json import Json, control_plane_source, duration, extension, socket_address
-from tradewind.mesh.listeners import OTLP_CLUSTER, ListenerSettings, edge_manager, egress_manager
+from tradewind.mesh.envoy_json import Json, control_plane_source, duration, extension, set_header, socket_address
+from tradewind.mesh.listeners import (
+    OTLP_CLUSTER,
+    ListenerSettings,
+    edge_manager,
+    egress_manager,
+    refused_connections_log,
+)
 from tradewind.mesh.policy.defaults import DEFAULT
 from tradewind.mesh.route_config import EDGE, EGRESS
+from tradewind.mesh.tls_sockets import SecretFiles, from_rooms
 
 GATEWAY_SERVICE = "gateway-service"
 EDGE_TLS = "edge-tls"
@@ -45,6 +52,10 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str = "/dev/stdout"
     otlp_endpoint: str = ""
     trace_ratio: float = 0.01
+    xds_token: str = ""
+    """What the control plane knows this proxy by; see `identity.proxy_token`."""
+    secret_files: SecretFiles | None = None
+    """Certificate and roots of the mesh; None without mutual TLS."""
     trusted_proxies: int = 0
     """How many proxies of our own stand before the edge and append to `X-Forwarded-For`."""
     shared_limits: bool = False
@@ -68,6 +79,7 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
         trusted_proxies=settings.trusted_proxies,
         jwks_cluster=GATEWAY_SERVICE,
         limits_cluster=XDS_CLUSTER if settings.shared_limits else "",
+        identified=settings.secret_files is not None,
     )
     source = control_plane_source(XDS_CLUSTER)
     return {
@@ -77,10 +89,10 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
             "listeners": [
                 _listener(EDGE, settings.edge_host, settings.edge_port, edge_manager(listeners, source)),
                 *([_tls_listener(settings, listeners, source)] if settings.tls_port else []),
-                _listener(EGRESS, settings.egress_host, settings.egress_port, egress_manager(listeners, source)),
+                _egress(settings, egress_manager(listeners, source)),
             ],
             "clusters": [
-                fixed_cluster(XDS_CLUSTER, (settings.gateway_host, settings.control_port), DEFAULT),
+                _control_plane(settings),
                 fixed_cluster(GATEWAY_SERVICE, (settings.gateway_host, settings.gateway_port), DEFAULT),
                 fixed_cluster(OTLP_CLUSTER, _otlp_address(settings.otlp_endpoint), DEFAULT),
             ],
@@ -149,6 +161,28 @@ def _tls_listener(settings: BootstrapSettings, listeners: ListenerSettings, sour
     # Who opens a connection and says nothing holds memory and a file descriptor for no longer than this.
     listener["filter_chains"][0]["transport_socket_connect_timeout"] = duration(TLS_HANDSHAKE_S)
     return listener
+
+
+def _egress(settings: BootstrapSettings, manager: Json) -> Json:
+    listener = _listener(EGRESS, settings.egress_host, settings.egress_port, manager)
+    if settings.secret_files is not None:
+        listener["filter_chains"][0]["transport_socket"] = from_rooms(settings.secret_files)
+        listener["access_log"] = [refused_connections_log(settings.access_log)]
+    return listener
+
+
+def _control_plane(settings: BootstrapSettings) -> Json:
+    """The cluster of the control plane; each request to it carries the proxy's token."""
+    cluster = fixed_cluster(XDS_CLUSTER, (settings.gateway_host, settings.control_port), DEFAULT)
+    cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["http_filters"] = [
+        extension(
+            "envoy.filters.http.header_mutation",
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+            mutations={"request_mutations": [{"append": set_header("authorization", f"Bearer {settings.xds_token}")}]},
+        ),
+        extension("envoy.filters.http.upstream_codec", "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"),
+    ]
+    return cluster
 
 
 def _otlp_address(endpoint: str) -> tuple[str, int] | None:

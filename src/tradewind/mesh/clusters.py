@@ -7,20 +7,27 @@ from collections.abc import Iterable
 from tradewind.mesh.description import Instance
 from tradewind.mesh.envoy_json import Json, any_of, control_plane_source, duration, socket_address
 from tradewind.mesh.policy import ServicePolicy
+from tradewind.mesh.tls_sockets import SecretFiles, to_room
 
 XDS_CLUSTER = "control-plane"
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BALANCING = {"least-request": "LEAST_REQUEST", "round-robin": "ROUND_ROBIN", "ring-hash": "RING_HASH"}
 
 
-def service_cluster(service: str, policy: ServicePolicy) -> Json:
-    """The dynamic cluster of `service`; its endpoints come separately, so that they change without rebuilding it."""
+def service_cluster(service: str, policy: ServicePolicy, secret_files: SecretFiles | None = None) -> Json:
+    """The dynamic cluster of `service`; its endpoints come separately, so that they change without rebuilding it.
+
+    With `secret_files` it is spoken to in mutual TLS.
+    """
+    room = service.removesuffix("-service")
+    identified = {} if secret_files is None else {"transport_socket": to_room(secret_files, room)}
     return any_of(
         "envoy.config.cluster.v3.Cluster",
         name=service,
         type="EDS",
         eds_cluster_config={"eds_config": control_plane_source(XDS_CLUSTER)},
         ignore_health_on_host_removal=True,
+        **identified,
         **protection(policy),
     )
 

@@ -16,6 +16,7 @@ from tradewind.mesh.policy import RateLimits
 from tradewind.mesh.policy.table import PolicyTable, our_table
 from tradewind.mesh.route_config import EDGE, EGRESS, edge_routes, egress_routes
 from tradewind.mesh.routes import RouteTable, route_table
+from tradewind.mesh.tls_sockets import SecretFiles
 from tradewind.mesh.xds import Kind, Xds
 
 _log = get_logger(__name__)
@@ -39,6 +40,7 @@ class ControlPlane:
         policies: PolicyTable | None = None,
         cors: Cors | None = None,
         interventions: Callable[[], Iterable[Intervention]] = tuple,
+        secret_files: SecretFiles | None = None,
     ) -> None:
         self._discovery = discovery
         self._xds = xds
@@ -48,6 +50,7 @@ class ControlPlane:
         self._interventions = interventions
         self._own_service = own_service
         self._own_routes = tuple(own_routes)
+        self._secret_files = secret_files
         self.table = RouteTable(())
         discovery.on_change(self.publish)
         self.publish()
@@ -77,11 +80,15 @@ class ControlPlane:
         self.table = table = self.policies.applied(table)
         others = sorted(services.keys() - {self._own_service})
         snapshot: Mapping[Kind, Mapping[str, Json]] = {
-            "clusters": {name: service_cluster(name, self.policies.service(name)) for name in others},
+            "clusters": {
+                name: service_cluster(name, self.policies.service(name), self._secret_files) for name in others
+            },
             "endpoints": {name: endpoints(name, services[name].instances) for name in others},
             "routes": {
                 EDGE: with_cors(edge_routes(table, self.limits, self.policies), self._cors, self._own_service),
-                EGRESS: egress_routes(services, self.policies, also=(self._own_service,)),
+                EGRESS: egress_routes(
+                    services, self.policies, also=(self._own_service,), identified=self._secret_files is not None
+                ),
             },
         }
         self._xds.publish(intervened(snapshot, services, self._interventions()))

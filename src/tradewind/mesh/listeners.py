@@ -6,14 +6,22 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tradewind.mesh import demands, rate_limits, shared_limits, stickiness
+from tradewind.mesh import demands, rate_limits, rbac, shared_limits, stickiness
 from tradewind.mesh.compression import compressors
 from tradewind.mesh.cors import cors_filter
 from tradewind.mesh.description import DEFAULT_BODY_BYTES
 from tradewind.mesh.envoy_json import Json, any_of, extension
 from tradewind.mesh.intervention_filters import TOKEN_LOOKED_AT, intervention_filters
 from tradewind.mesh.replies import local_replies
-from tradewind.mesh.route_config import BUFFER_FILTER, EDGE, EGRESS, JWT_FILTER, TOKEN_OPTIONAL, TOKEN_REQUIRED
+from tradewind.mesh.route_config import (
+    BUFFER_FILTER,
+    CALLER_HEADER,
+    EDGE,
+    EGRESS,
+    JWT_FILTER,
+    TOKEN_OPTIONAL,
+    TOKEN_REQUIRED,
+)
 
 OTLP_CLUSTER = "otlp"
 SERVER_NAME = "tradewind"
@@ -33,6 +41,8 @@ FORWARDED_BY_STRANGERS = tuple(
 )
 """What of it is still not believed behind proxies of our own, which add only `-for` and `-proto`."""
 
+EGRESS_STRIPS = ["x-envoy-", CALLER_HEADER, "x-forwarded-client-cert"]
+
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 STANDARD_OUTPUT = "/dev/stdout"
@@ -48,6 +58,8 @@ class ListenerSettings(msgspec.Struct, frozen=True, kw_only=True):
     jwks_cluster: str
     limits_cluster: str = ""
     """The control plane, where limits are shared between gateways."""
+    identified: bool = False
+    """Whether callers in the mesh show certificates."""
 
 
 def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[Json] = ()) -> Json:
@@ -94,7 +106,22 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
 
 def egress_manager(settings: ListenerSettings, routes_from: Json) -> Json:
     """The door for services: no token is looked at (every service verifies itself), the host says who is meant."""
-    return _manager(EGRESS, settings, routes_from, ["x-envoy-"], filters=[], use_remote_address=False)
+    if not settings.identified:
+        return _manager(EGRESS, settings, routes_from, EGRESS_STRIPS, filters=[], use_remote_address=False)
+    return _manager(
+        EGRESS,
+        settings,
+        routes_from,
+        EGRESS_STRIPS,
+        filters=[rbac.deny_all()],
+        use_remote_address=False,
+        forward_client_cert_details="SANITIZE_SET",
+        set_current_client_cert_details={"uri": True},
+        # What is decided by path must be decided on the path that the service will see.
+        normalize_path=True,
+        merge_slashes=True,
+        path_with_escaped_slashes_action="REJECT_REQUEST",
+    )
 
 
 def _manager(
@@ -239,6 +266,7 @@ def _access_log(listener: str, path: str) -> Json:
         "upstream_us": "%COMMON_DURATION(US_TX_END:US_RX_BEG:us)%",
         "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
         "upstream": "%UPSTREAM_HOST%",
+        "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
         "cluster": "%UPSTREAM_CLUSTER%",
         "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "connection": "%CONNECTION_ID%",
@@ -249,7 +277,31 @@ def _access_log(listener: str, path: str) -> Json:
     if listener == EGRESS:
         del line["trace_id"]
         line["traceparent"] = "%REQUEST_HEADER(TRACEPARENT)%"
-        line["caller"] = "%REQUEST_HEADER(X-TRADEWIND-CALLER)%"
+        line["caller"] = "%DOWNSTREAM_PEER_URI_SAN%"
+    return _log_of(line, path)
+
+
+def refused_connections_log(path: str) -> Json:
+    """One JSON line for each connection to the egress that did not show a certificate of ours, with the cause."""
+    line = {
+        "ts": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+        "level": "warning",
+        "service": "envoy",
+        "logger": f"access.{EGRESS}",
+        "event": "connection refused",
+        "cause": "%DOWNSTREAM_TRANSPORT_FAILURE_REASON%",
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "connection": "%CONNECTION_ID%",
+    }
+    failed = extension(
+        "cel",
+        "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression="has(connection.transport_failure_reason)",
+    )
+    return {**_log_of(line, path), "filter": {"extension_filter": failed}}
+
+
+def _log_of(line: Json, path: str) -> Json:
     log_format = {"json_format": line, "omit_empty_values": True}
     if path == STANDARD_OUTPUT:
         # By its descriptor: opening the path anew is forbidden where somebody else made the pipe, as for a container's user.

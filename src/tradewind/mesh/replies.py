@@ -17,7 +17,8 @@ CONNECTION_ID = "connection-%CONNECTION_ID%"
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of refusal. `because` narrows a status by a piece of Envoy's response code details.
+    """One kind of refusal. `because` narrows a status by a piece of Envoy's response code details, `in_the_mesh` to callers
+    with a certificate.
 
     `instead_of` is the status Envoy would give by itself, where that is not the one we promise. Status 0: whatever it is.
     """
@@ -27,6 +28,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     detail: str
     because: str = ""
+    in_the_mesh: bool = False
     instead_of: int = 0
     retry_after_s: int = 0
 
@@ -56,6 +58,10 @@ REPLIES = (
     Reply(
         status=403, code="upgrade-refused", title="Forbidden", because="upgrade_failed",
         detail="This path does not become another protocol.",
+    ),
+    Reply(
+        status=403, code="call-not-allowed", title="Forbidden", because="rbac_access_denied", in_the_mesh=True,
+        detail="The policy of the mesh does not allow this caller this operation.",
     ),
     Reply(
         status=403, code="role-required", title="Forbidden", because="rbac_access_denied",
@@ -98,7 +104,7 @@ def local_replies() -> Json:
         status = reply.instead_of or reply.status
         conditions: list[Json] = [_status_is(status)] if status else []
         if reply.because:
-            conditions.append(_because(reply.because))
+            conditions.append(_because(reply.because, in_the_mesh=reply.in_the_mesh))
         mappers.append(_mapper(reply, [*conditions, unnamed], CONNECTION_ID))
         mappers.append(_mapper(reply, conditions, REQUEST_ID))
     return {"mappers": mappers, "body_format": _body(OTHERWISE, REQUEST_ID)}
@@ -136,11 +142,12 @@ def _status_is(status: int) -> Json:
     return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
 
 
-def _because(detail: str) -> Json:
+def _because(detail: str, *, in_the_mesh: bool) -> Json:
+    expression = f"response.code_details.contains('{detail}')"
     return {
         "extension_filter": extension(
             "cel",
             "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-            expression=f"response.code_details.contains('{detail}')",
+            expression=f"connection.mtls && {expression}" if in_the_mesh else expression,
         )
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tradewind.mesh import demands, rate_limits, shared_limits, stickiness
+from tradewind.mesh import demands, rate_limits, rbac, shared_limits, stickiness
 from tradewind.mesh.compression import uncompressed
 from tradewind.mesh.description import Method
 from tradewind.mesh.discovery import KnownService
@@ -20,6 +20,8 @@ JWT_FILTER = "envoy.filters.http.jwt_authn"
 BUFFER_FILTER = "envoy.filters.http.buffer"
 TOKEN_REQUIRED = "token-required"  # noqa: S105 - the name of a requirement, not a token
 TOKEN_OPTIONAL = "token-optional"  # noqa: S105
+CALLER_HEADER = "x-tradewind-caller"
+"""Who calls in the mesh, from the certificate that the caller showed; nobody else can set it."""
 RETRY_ELSEWHERE_HEADER = "x-tradewind-retry"
 SAFE_METHODS = ("GET", "HEAD")
 LEAST_IDLE_S = 60.0
@@ -77,12 +79,15 @@ def edge_routes(table: RouteTable, limits: RateLimits, policies: PolicyTable) ->
     return any_of("envoy.config.route.v3.RouteConfiguration", name=EDGE, virtual_hosts=[host])
 
 
-def egress_routes(services: Mapping[str, KnownService], policies: PolicyTable, also: Iterable[str] = ()) -> Json:
+def egress_routes(
+    services: Mapping[str, KnownService], policies: PolicyTable, also: Iterable[str] = (), *, identified: bool = False
+) -> Json:
     """Routes between services: the host names the service, and the path is the service's own business.
 
-    `also` are services with a cluster of their own making, such as the gateway.
+    `also` are services with a cluster of their own making, such as the gateway. Where callers are `identified`, only
+    those that the policy names may call a service.
     """
-    hosts = [
+    hosts: list[Json] = [
         {
             "name": name,
             "domains": [name],
@@ -92,8 +97,22 @@ def egress_routes(services: Mapping[str, KnownService], policies: PolicyTable, a
         for name in sorted({*services, *also})
     ]
     hosts.append({"name": "unknown", "domains": ["*"], "routes": [_refusal(404)]})
+    callers: Json = {}
+    if identified:
+        permitted = list(policies.permitted_calls())
+        for host in hosts:
+            host["typed_per_filter_config"] = {
+                rbac.FILTER: rbac.not_asked()
+                if host["name"] == "unknown"
+                else rbac.permitted_only(call for call in permitted if call.service == host["name"])
+            }
+        callers = {"request_headers_to_add": [set_header(CALLER_HEADER, "%DOWNSTREAM_PEER_URI_SAN%")]}
     return any_of(
-        "envoy.config.route.v3.RouteConfiguration", name=EGRESS, virtual_hosts=hosts, ignore_port_in_host_matching=True
+        "envoy.config.route.v3.RouteConfiguration",
+        name=EGRESS,
+        virtual_hosts=hosts,
+        ignore_port_in_host_matching=True,
+        **callers,
     )
 
 

@@ -21,6 +21,7 @@ from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.service import Service
 from tradewind.chassis.shared_buckets import SharedBuckets
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE, bootstrap_config, envoy_command
+from tradewind.mesh.ca import CertificateAuthority
 from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.description import DeclaredRoute
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyAway
@@ -31,6 +32,7 @@ from tradewind.mesh.instance_client import InstanceClient
 from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy.source import PolicySource
 from tradewind.mesh.policy.table import our_table
+from tradewind.mesh.proxy_identity import ProxyIdentity
 from tradewind.mesh.registries import registry_of
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.xds import Xds
@@ -70,7 +72,11 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
     )
     key_store = store.KeyStore(store.keys_file(settings.state_dir))
     interventions = InterventionTable(store.interventions_file(settings.state_dir), clock)
+    authority = _authority(settings, clock)
+    proxy_identity = ProxyIdentity(authority, Path(settings.state_dir) / "identity") if authority else None
     parts = Parts(
+        authority=authority,
+        proxy_identity=proxy_identity,
         identities=identities,
         registry=registry,
         xds=xds,
@@ -83,12 +89,13 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
             cors=settings.cors,
             policies=policies.table,
             interventions=interventions.running,
+            secret_files=settings.secret_files,
         ),
         policies=policies,
         interventions=interventions,
         operators=TokenVerifier(HeldKeys(key_store), clock=clock),
         keys=key_store,
-        key_source=KeySource(InstanceClient()),
+        key_source=KeySource(InstanceClient(proxy_identity)),
         envoy=EnvoyAdmin(f"http://{settings.envoy_admin_host}:{settings.envoy_admin_port}"),
         view=EnvoyView(),
         shared_buckets=SharedBuckets(settings.valkey_url, "limits") if settings.valkey_url else None,
@@ -106,6 +113,15 @@ def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Par
     registry.on_change(keys.wake)
     interventions.on_change(parts.control_plane.publish)
     return parts
+
+
+def _authority(settings: GatewaySettings, clock: Clock) -> CertificateAuthority | None:
+    if settings.mesh_mtls == "off":
+        return None
+    file = StateFile(Path(settings.ca_file)) if settings.ca_file else store.root_file(settings.state_dir)
+    return CertificateAuthority.open(
+        file, lifetime_s=settings.certificate_lifetime_s, clock=clock, make=not settings.ca_file
+    )
 
 
 def declared_routes(api: Api) -> list[DeclaredRoute]:
@@ -140,6 +156,9 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
         if parts.shared_buckets is not None:
             stack.push_async_callback(parts.shared_buckets.close)
         await stack.enter_async_context(parts.registry.running())
+        if parts.proxy_identity is not None:
+            parts.proxy_identity.renew()
+            await stack.enter_async_context(_kept(parts.proxy_identity))
         control = control_app(parts)
         await stack.enter_async_context(
             serving(control, settings.host, settings.control_port, before_stop=parts.xds.close)
@@ -147,6 +166,17 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
         if settings.envoy == "managed":
             await stack.enter_async_context(_managed_envoy(settings, parts))
         yield parts
+
+
+@contextlib.asynccontextmanager
+async def _kept(identity: ProxyIdentity) -> AsyncIterator[None]:
+    """Renew the proxy's certificate while the context lasts."""
+    task = asyncio.create_task(identity.keep(), name="proxy identity")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from tradewind.chassis.errors import PROBLEM_MEDIA_TYPE, Invalid, NotFound, Problem, problem_document
 from tradewind.chassis.logs import get_logger
-from tradewind.mesh.description import Registration
+from tradewind.mesh.description import Registration, Room
 from tradewind.mesh.interventions import Order
 from tradewind.mesh.rate_limits import ADDRESS_HEADER, SUBJECT_HEADER
 from tradewind.mesh.shared_limits import PATH as LIMITS_PATH
@@ -36,6 +36,11 @@ class _LeaseBody(msgspec.Struct):
     lease_id: str
 
 
+class _CertificateBody(msgspec.Struct):
+    room: Room
+    request: Annotated[str, msgspec.Meta(max_length=8_192)]
+
+
 def control_app(parts: Parts) -> ASGIApp:
     """The application of the control port."""
     routes = [
@@ -47,6 +52,7 @@ def control_app(parts: Parts) -> ASGIApp:
         Route("/v1/interventions", _endpoint(parts, _interventions), methods=["GET"]),
         Route("/v1/interventions/{id}", _endpoint(parts, _end), methods=["DELETE"]),
         Route("/v1/registry", _endpoint(parts, _registry), methods=["GET"]),
+        Route("/v1/certificates", _endpoint(parts, _certify), methods=["POST"]),
         Route("/v1/mesh", _endpoint(parts, _status), methods=["GET"]),
         Route("/v1/mesh/data-plane", _endpoint(parts, _data_plane), methods=["GET"]),
         Route("/v1/mesh/resources", _endpoint(parts, _resources), methods=["GET"]),
@@ -111,12 +117,19 @@ async def _registry(parts: Parts, _request: Request) -> Response:
     return _json(usecases.registry_standing(parts))
 
 
-async def _status(parts: Parts, _request: Request) -> Response:
+async def _certify(parts: Parts, request: Request) -> Response:
+    body = await _body(request, _CertificateBody)
+    return _json(usecases.issue_certificate(parts, _token(request), body.room, body.request.encode()), 201)
+
+
+async def _status(parts: Parts, request: Request) -> Response:
+    usecases.require_reader(parts, _token(request))
     await usecases.observe_envoy(parts)
     return _json(usecases.mesh_status(parts))
 
 
-async def _data_plane(parts: Parts, _request: Request) -> Response:
+async def _data_plane(parts: Parts, request: Request) -> Response:
+    usecases.require_reader(parts, _token(request))
     return _json(await data_plane(parts))
 
 
@@ -134,6 +147,7 @@ async def _discover(parts: Parts, request: Request) -> Response:
     kind = next((known for known in KINDS if known == request.path_params["kind"]), None)
     if kind is None:
         raise NotFound("kind-unknown", f"There are {', '.join(KINDS)}.")
+    usecases.require_proxy(parts, _token(request))
     poll = await _body(request, Poll)
     answer = await _while_connected(request, usecases.next_resources(parts, kind, poll))
     return Response(status_code=304) if answer is None else Response(answer, media_type="application/json")

@@ -8,12 +8,14 @@ from typing import Any
 from tradewind.chassis.identity import TokenVerifier
 from tradewind.chassis.jobs import Job
 from tradewind.chassis.shared_buckets import SharedBuckets
+from tradewind.mesh.ca import CertificateAuthority
 from tradewind.mesh.control_plane import ControlPlane
 from tradewind.mesh.discovery import Registry
 from tradewind.mesh.envoy_admin import EnvoyAdmin, EnvoyStats
 from tradewind.mesh.identity import RoomIdentities
 from tradewind.mesh.intervention_table import InterventionTable
 from tradewind.mesh.policy.source import PolicySource
+from tradewind.mesh.proxy_identity import ProxyIdentity
 from tradewind.mesh.xds import Xds
 from tradewind.services.gateway.clients import KeySource
 from tradewind.services.gateway.figures import Figures
@@ -25,6 +27,9 @@ class Parts:
     """Everything a use case may touch."""
 
     identities: RoomIdentities
+    authority: CertificateAuthority | None
+    """None without mutual TLS."""
+    proxy_identity: ProxyIdentity | None
     registry: Registry
     xds: Xds
     control_plane: ControlPlane

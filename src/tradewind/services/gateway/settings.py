@@ -12,7 +12,9 @@ from tradewind.chassis.settings import Count, Port, Secret, ServiceSettings, Set
 from tradewind.mesh.bootstrap import BootstrapSettings
 from tradewind.mesh.cors import Cors, OriginError
 from tradewind.mesh.edge_certificate import CertificateFiles, prepare, secret_file
+from tradewind.mesh.identity import proxy_token
 from tradewind.mesh.policy import Bucket, RateLimits
+from tradewind.mesh.tls_sockets import SecretFiles
 
 
 class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
@@ -25,6 +27,18 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
     envoy_admin_port: Annotated[Port, Setting("Port of Envoy's admin interface; never public.")]
     state_dir: Annotated[str, Setting("Folder of the last known instances, routes and keys.")]
     registry_secret: Annotated[Secret, Setting("Platform secret that the rooms' registry tokens are made with.")]
+    ca_file: Annotated[
+        str,
+        Setting(
+            "Root of the mesh's certificates: PEM, the private key, its certificate, then further roots to trust; empty:"
+            " one in the state folder, made at the first start."
+        ),
+    ] = ""
+    certificate_lifetime_s: Annotated[
+        float,
+        Meta(ge=2, le=30 * 24 * 3600),
+        Setting("How long a certificate of the mesh lasts; renewed at half of it."),
+    ] = 86_400.0
     edge_host: Annotated[str, Setting("Address of the public edge.")] = "0.0.0.0"
     edge_port: Annotated[Port, Setting("Port of the public edge.")] = 8080
     egress_host: Annotated[str, Setting("Address of the mesh egress; loopback, or a private network's.")] = "127.0.0.1"
@@ -106,6 +120,11 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
         )
 
     @property
+    def secret_files(self) -> SecretFiles | None:
+        """Where Envoy finds its certificate; None without mutual TLS."""
+        return SecretFiles.in_folder(Path(self.state_dir) / "identity") if self.mesh_mtls == "strict" else None
+
+    @property
     def bootstrap(self) -> BootstrapSettings:
         """What Envoy is started with."""
         return BootstrapSettings(
@@ -118,6 +137,8 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             gateway_host=self.advertise_host or self.host,
             gateway_port=self.port,
             control_port=self.control_port,
+            xds_token=proxy_token(self.registry_secret.reveal()),
+            secret_files=self.secret_files,
             access_log=self.access_log,
             otlp_endpoint=self.otlp_endpoint,
             trace_ratio=self.trace_ratio,

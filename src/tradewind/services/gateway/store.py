@@ -43,6 +43,11 @@ def registry_file(state_dir: str) -> StateFile:
     return StateFile(Path(state_dir) / "registry.json")
 
 
+def root_file(state_dir: str) -> StateFile:
+    """The root of the mesh's certificates, with its private key."""
+    return StateFile(Path(state_dir) / "ca.pem")
+
+
 def keys_file(state_dir: str) -> StateFile:
     """Where the key set is kept."""
     return StateFile(Path(state_dir) / "jwks.json")

@@ -11,9 +11,11 @@ from tradewind.chassis.errors import Conflict, Forbidden, Invalid, NotFound, Una
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.addresses import AddressUnknown, reachable_address
 from tradewind.mesh.bootstrap import GATEWAY_SERVICE
+from tradewind.mesh.ca import Issued, RequestRefused
 from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.discovery import Standing
 from tradewind.mesh.envoy_admin import EnvoyAway
+from tradewind.mesh.identity import PROXY, spiffe_id
 from tradewind.mesh.registries.local import LeaseUnknown, LocalRegistry, RegistryFull
 from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
@@ -140,6 +142,28 @@ async def deregister_instance(parts: Parts, token: str, name: str) -> None:
         _log.warning("an envoy may still send requests to a leaving instance", instance_name=name)
 
 
+def issue_certificate(parts: Parts, token: str, room: str, request: bytes) -> Issued:
+    """A certificate of `room`, whose token this is, for the key in `request` (PEM, PKCS #10).
+
+    Raises:
+        Unauthenticated: there is no room token.
+        Forbidden: the token is not that of `room`, or the name is the proxy's.
+        NotFound: 404 `mtls-off`, this mesh has no certificates.
+        Invalid: `signing-request-invalid`.
+    """
+    _require_room(parts, token, room)
+    if room == PROXY:
+        raise Forbidden("name-not-yours", f"{PROXY} is the proxy; no room can have its name.")
+    if parts.authority is None:
+        raise NotFound("mtls-off", "MESH_MTLS is off; set it to strict for the gateway as well.")
+    try:
+        issued = parts.authority.issue(request, room)
+    except RequestRefused as exc:
+        raise Invalid("signing-request-invalid", f"{exc}.") from exc
+    _log.info("certificate issued", spiffe_id=spiffe_id(room), lifetime_s=issued.lifetime_s)
+    return issued
+
+
 def list_instances(parts: Parts, token: str) -> list[Instance]:
     """All instances.
 
@@ -250,10 +274,37 @@ def _require_room(parts: Parts, token: str, room: str) -> None:
 
 
 def _require_any_room(parts: Parts, token: str) -> None:
+    """Only rooms are answered.
+
+    Raises:
+        Unauthenticated, Forbidden: it is no known room's.
+    """
     _require_token(token)
     rooms = {*ROOMS, *(service.removesuffix("-service") for service in parts.registry.services())}
     if parts.identities.room_of(token, sorted(rooms)) is None:
         raise Forbidden("room-unknown", "This is not the token of any room.")
+
+
+def require_proxy(parts: Parts, token: str) -> None:
+    """Only Envoy is told what Envoy is to run.
+
+    Raises:
+        Unauthenticated, Forbidden: the token is not the proxy's.
+    """
+    _require_token(token)
+    if not parts.identities.is_proxy(token):
+        raise Forbidden("not-the-proxy", "This is not the token of the proxy.")
+
+
+def require_reader(parts: Parts, token: str) -> None:
+    """The status of the mesh is for the operator and for rooms.
+
+    Raises:
+        Unauthenticated, Forbidden: the token is neither's.
+    """
+    _require_token(token)
+    if not parts.identities.is_operator(token):
+        _require_any_room(parts, token)
 
 
 def _require_token(token: str) -> None:
