@@ -51,18 +51,18 @@ async def measure(platform: Platform, say: Say) -> list[Figure]:
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-gateway-")))
         upstream_port, bare_port = free_port(), free_port()
-        upstream = stack.enter_context(_envoy(folder / "upstream.json", _answering(upstream_port)))
-        bare = stack.enter_context(_envoy(folder / "bare.json", _forwarding(bare_port, upstream_port)))
-        await stack.enter_async_context(_registered(platform, upstream_port))
+        upstream = stack.enter_context(lone_envoy(folder / "upstream.json", answering(upstream_port)))
+        bare = stack.enter_context(lone_envoy(folder / "bare.json", forwarding(bare_port, upstream_port)))
+        await stack.enter_async_context(registered(platform, upstream_port))
         token = operator_token(platform.keys_file)
         full = next(row["pid"] for row in platform.processes() if row["name"] == "envoy")
-        one, other = _two_cores()
+        one, other = two_cores()
         for pid, core in ((upstream, other), (bare, one), (full, one)):
-            _pin(pid, core)
+            pin(pid, core)
         bare_url = f"http://127.0.0.1:{bare_port}"
         for url in (bare_url, platform.url):
             async with open_shop(url) as shop:
-                await _until_answered(shop, token)
+                await until_answered(shop, token)
         pairs = [
             (
                 await asyncio.to_thread(_run, wrk, bare_url + PATH, token, bare, other),
@@ -104,7 +104,8 @@ def _run(wrk: str, url: str, token: str, pid: int, core: int) -> tuple[float, fl
 
 
 @contextlib.contextmanager
-def _envoy(path: Path, configuration: dict[str, Any]) -> Iterator[int]:
+def lone_envoy(path: Path, configuration: dict[str, Any]) -> Iterator[int]:
+    """An Envoy with one worker and nothing but its `configuration`; gives its pid."""
     path.write_bytes(msgspec.json.encode(configuration))
     process = subprocess.Popen(
         [find_envoy(), "-c", str(path), "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"],
@@ -117,12 +118,14 @@ def _envoy(path: Path, configuration: dict[str, Any]) -> Iterator[int]:
         process.wait()
 
 
-def _answering(port: int) -> dict[str, Any]:
-    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": ANSWER.decode()}}}
+def answering(port: int, body: bytes = ANSWER) -> dict[str, Any]:
+    """An Envoy that answers everything by itself."""
+    route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": body.decode()}}}
     return {"static_resources": {"listeners": [_listener(port, route)]}}
 
 
-def _forwarding(port: int, upstream_port: int) -> dict[str, Any]:
+def forwarding(port: int, upstream_port: int) -> dict[str, Any]:
+    """A bare Envoy before one upstream."""
     cluster = {
         "name": "upstream", "type": "STATIC", "connect_timeout": "1s",
         "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [{"endpoint": {
@@ -149,14 +152,14 @@ def _listener(port: int, route: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def _registered(platform: Platform, port: int) -> AsyncIterator[None]:
+async def registered(platform: Platform, port: int, instance: str = "bench-1") -> AsyncIterator[None]:
     """Make the upstream a service of the mesh, like any other."""
     control_port = platform.state.ports()["gateway-1"]["control_port"]
     token = room_token(platform.state.secrets().get("platform"), "bench")
     registrar = LocalRegistrar(f"http://127.0.0.1:{control_port}", token)
     await registrar.register(
         {
-            "service": "bench-service", "room": "bench", "instance": "bench-1", "address": "127.0.0.1", "port": port,
+            "service": "bench-service", "room": "bench", "instance": instance, "address": "127.0.0.1", "port": port,
             "management_port": port, "routes": [{"path": PATH, "methods": ["GET"], "access": "signed-in"}],
         }
     )  # fmt: skip
@@ -166,7 +169,8 @@ async def _registered(platform: Platform, port: int) -> AsyncIterator[None]:
         await registrar.deregister()
 
 
-async def _until_answered(shop: Shop, token: str) -> None:
+async def until_answered(shop: Shop, token: str) -> None:
+    """Return once the bench's operation is served; raises TimeoutError."""
     async with asyncio.timeout(READY_TIMEOUT_S):
         while True:
             with contextlib.suppress(Refused, OSError):
@@ -175,12 +179,12 @@ async def _until_answered(shop: Shop, token: str) -> None:
             await asyncio.sleep(0.05)
 
 
-def _two_cores() -> tuple[int, int]:
+def two_cores() -> tuple[int, int]:
     cores = sorted(os.sched_getaffinity(0))
     return cores[0], cores[-1]
 
 
-def _pin(pid: int, core: int) -> None:
+def pin(pid: int, core: int) -> None:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), {core})

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tradewind.bench.figures import Figure
 
 PARTS = (
     "start",
@@ -14,6 +18,7 @@ PARTS = (
     "orders",
     "trouble",
     "gateway",
+    "mesh",
     "rolling",
     "messaging",
     "kafka",
@@ -21,7 +26,7 @@ PARTS = (
     "books",
     "audit",
 )
-ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway", "rolling"})
+ON_A_PLATFORM = frozenset({"start", "memory", "orders", "trouble", "gateway", "mesh", "rolling"})
 """Parts that share one; it is started for any of them."""
 
 
@@ -46,37 +51,15 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
 
     The edge's rate limits are raised for it: here the load is the measurement.
     """
-    from tradewind.bench import audit, books, gateway, messaging, orders, outboxes, rolling, startup, trouble
-    from tradewind.bench.figures import Figure, figure_line
-    from tradewind.bench.platform import Platform
+    from tradewind.bench import audit, books, messaging, outboxes
+    from tradewind.bench.figures import figure_line
     from tradewind.chassis import logs
 
     logs.configure("bench", "bench", "error", "text")
     wanted = set(only or PARTS)
     figures: list[Figure] = []
     if wanted & ON_A_PLATFORM:
-        with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
-            platform = Platform(Path(folder) / "state")
-            try:
-                click.echo("start")
-                figures += startup.measure_start(platform, click.echo)
-                if "memory" in wanted:
-                    click.echo("\nmemory, idle")
-                    figures.append(startup.measure_memory(platform, click.echo))
-                if "orders" in wanted:
-                    click.echo("\norders")
-                    figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
-                if "trouble" in wanted:
-                    click.echo("\ntrouble")
-                    figures += asyncio.run(trouble.run(platform, click.echo, seed=seed))
-                if "gateway" in wanted:
-                    click.echo("\ngateway")
-                    figures += asyncio.run(gateway.measure(platform, click.echo))
-                if "rolling" in wanted:
-                    click.echo("\nrolling restarts under traffic")
-                    figures += asyncio.run(rolling.run(platform, click.echo, seed=seed))
-            finally:
-                platform.down("--volumes")
+        figures += _on_a_platform(wanted, rates=rates, seconds=seconds, seed=seed)
     if "messaging" in wanted:
         click.echo("\nmessaging")
         figures += asyncio.run(messaging.measure(click.echo))
@@ -96,3 +79,37 @@ def bench(only: tuple[str, ...], rates: tuple[float, ...], seconds: float, audit
     click.echo("\nall figures")
     for figure in figures:
         click.echo(figure_line(figure))
+
+
+def _on_a_platform(wanted: set[str], *, rates: tuple[float, ...], seconds: float, seed: int) -> list[Figure]:
+    """The parts that share one platform, in a temporary folder."""
+    from tradewind.bench import gateway, mesh, orders, rolling, startup, trouble
+    from tradewind.bench.platform import Platform
+
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="tradewind-bench-") as folder:
+        platform = Platform(Path(folder) / "state")
+        try:
+            click.echo("start")
+            figures += startup.measure_start(platform, click.echo)
+            if "memory" in wanted:
+                click.echo("\nmemory, idle")
+                figures.append(startup.measure_memory(platform, click.echo))
+            if "orders" in wanted:
+                click.echo("\norders")
+                figures += asyncio.run(orders.run(platform, click.echo, rates=rates, seconds=seconds, seed=seed))
+            if "trouble" in wanted:
+                click.echo("\ntrouble")
+                figures += asyncio.run(trouble.run(platform, click.echo, seed=seed))
+            if "gateway" in wanted:
+                click.echo("\ngateway")
+                figures += asyncio.run(gateway.measure(platform, click.echo))
+            if "mesh" in wanted:
+                click.echo("\nthe mesh")
+                figures += asyncio.run(mesh.measure(platform, click.echo))
+            if "rolling" in wanted:
+                click.echo("\nrolling restarts under traffic")
+                figures += asyncio.run(rolling.run(platform, click.echo, seed=seed))
+        finally:
+            platform.down("--volumes")
+    return figures
