@@ -790,4 +790,37 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         'if text == "":',
         "tests/unit/test_live_settings.py",
     ),
+    # policy
+    _one(
+        "policy-last-good-file",
+        "a gateway that starts with a wrong policy file runs by the last good one",
+        "mesh/policy/source.py",
+        "        self._keep(content)\n",
+        "",
+        "tests/unit/test_mesh_policy_file.py",
+    ),
+    _one(
+        "policy-demands-need-a-token",
+        "an operation that the policy demands something for is never open",
+        "mesh/policy/table.py",
+        'access="signed-in" if row.demands and route.access in ("public", "optional") else route.access',
+        "access=route.access",
+        "tests/unit/test_mesh_policy_table.py",
+    ),
+    _one(
+        "policy-demands-at-the-edge",
+        "whose token lacks the demanded role or scope reaches no service",
+        "mesh/route_config.py",
+        "    if target.policy.demands:",
+        "    if False:",
+        f"{_I}/test_mesh_policy.py",
+    ),
+    _one(
+        "retry-budget",
+        "a service whose half resets is not drowned in retries",
+        "mesh/clusters.py",
+        '"budget_percent": {"value": retries.budget_percent}',
+        '"budget_percent": {"value": 100.0}',
+        f"{_I}/test_mesh_policy.py",
+    ),
 )
