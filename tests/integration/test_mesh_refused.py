@@ -49,6 +49,11 @@ async def test_a_refused_update_is_told_with_its_reason_and_traffic_goes_on(tmp_
         code, told = await command(lab, "clusters")
         assert code == 0, told
         assert "REFUSED" not in told
+        await lab.register("user-1", echo.port, {"path": "/v1/users", "methods": ["GET"]})
+        for row in (await data_plane(lab))[
+            "clusters"
+        ]:  # also that of order-service, which the last version left as it was
+            assert row["loaded"] == row["wanted"], row
         accepted = {row["name"]: row["loaded"] for row in (await data_plane(lab))["route_configurations"]}
 
         statuses: list[int] = []

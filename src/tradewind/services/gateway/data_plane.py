@@ -97,12 +97,13 @@ async def explain_refusals(parts: Parts) -> None:
 def _versions(
     parts: Parts, kind: Kind, loaded: str, standings: Sequence[Standing], names: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    refused = [
-        each for each in standings if each.kind == kind and each.names == names and each.refused and each.connected
-    ]
+    """`changed_in` is the version that brought what is loaded now: a later one that changed others leaves it as it was."""
+    connected = [each for each in standings if each.kind == kind and each.names == names and each.connected]
+    refused = [each for each in connected if each.refused]
     return {
         "wanted": parts.xds.version(kind, names),
-        "loaded": loaded,
+        "loaded": connected[0].accepted if connected and loaded else loaded,
+        "changed_in": loaded,
         "refused": bool(refused),
         "reason": refused[0].reason if refused else "",
     }
