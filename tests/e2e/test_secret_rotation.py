@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.customers import crowd, newcomer, product
 from tests.e2e.platforms import audit, running
+from tests.e2e.provider import Provider
 from tests.e2e.traffic import OpenLoop, Visitors
 from tradewind.bench.platform import Platform
 from tradewind.stack.provision import room_access
@@ -63,4 +64,16 @@ async def test_the_password_of_a_database_there_and_back(platform: Platform, sho
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(url)
         assert platform.state.secrets().login("order")[0] == ("order_service_b", "order_service")[turn]
+    await asyncio.to_thread(audit, platform)
+
+
+async def test_the_provider_s_keys(platform: Platform, shop: Shop, admin: str) -> None:
+    before = Provider(platform)
+    await before.conditions()
+    await _rotated(platform, shop, admin, "provider")
+    with pytest.raises(AssertionError, match="401"):
+        await before.conditions()
+    await Provider(platform).conditions()
+    secrets = platform.state.secrets()
+    assert "," not in secrets.both("sandbox_api_key") + secrets.both("sandbox_webhook")
     await asyncio.to_thread(audit, platform)

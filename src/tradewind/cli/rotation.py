@@ -19,7 +19,7 @@ from tradewind.cli.platform_access import public_url, signing_keys_file, stack_a
 from tradewind.stack import provision
 from tradewind.stack.client import ask
 from tradewind.stack.errors import StackError
-from tradewind.stack.kept_secrets import random_secret
+from tradewind.stack.kept_secrets import BESIDE, random_secret
 from tradewind.stack.rooms import rooms_with_database
 from tradewind.stack.state import State
 from tradewind.traffic.client import Refused, open_shop
@@ -40,6 +40,8 @@ DOORS = (
     "/v1/analytics/summary",
 )
 """One of each kind of service that verifies tokens by itself."""
+
+PROVIDER_FIRST, PAYMENT_FIRST = ("psp-sandbox", "payment"), ("payment", "psp-sandbox")
 
 Say = Callable[[str], None]
 
@@ -97,6 +99,27 @@ def rotate_database_password(room: str, environ: Mapping[str, str], say: Say) ->
     asyncio.run(_shut_out(admin_url, old))
     say(f"  {old}: shut out")
     return {"rotated": f"database/{room}", "login": new}
+
+
+def rotate_provider_keys(environ: Mapping[str, str], say: Say) -> dict[str, Any]:
+    """Replace the sandbox provider's API key and webhook secret: both sides accept both, then use the new, then accept it alone.
+
+    Raises:
+        StackError: nothing runs here, or a process does not come back; done again, it begins anew with what is in use.
+    """
+    state = State.of(environ)
+    secrets = state.secrets()
+    names = ("sandbox_api_key", "sandbox_webhook")
+    old, new = {name: secrets.get(name) for name in names}, {name: random_secret() for name in names}
+    # At each step either side may be ahead of the other: what one uses, the other already accepts, or still does.
+    steps = ((old, new, PROVIDER_FIRST), (new, old, PAYMENT_FIRST), (new, new, PROVIDER_FIRST))
+    for used, beside, order in steps:
+        secrets.keep({**used, **{f"{name}{BESIDE}": beside[name] for name in names}})
+        for name in order:
+            for event in ask(state, verb="restart", name=name):
+                if event["event"] == "process":
+                    say(f"  {event['name']}: {event['state']}")
+    return {"rotated": "provider"}
 
 
 async def _known_everywhere(url: str, signer: TokenSigner) -> None:

@@ -66,12 +66,13 @@ def set_secret(name: str, more: tuple[str, ...], format_: str) -> None:
 
 
 @secrets.command("rotate")
-@click.argument("what", metavar="jwt|database/ROOM")
+@click.argument("what", metavar="jwt|database/ROOM|provider")
 @FORMAT
 def rotate_secret(what: str, format_: str) -> None:
     """Replace a secret of the platform that runs here, while it serves: old and new are good until everybody has the new.
 
-    jwt: the key that access tokens are signed with. database/ROOM: the password of a room's database.
+    jwt: the key that access tokens are signed with. database/ROOM: the password of a room's database. provider: the sandbox
+    payment provider's API key and webhook secret.
     """
     from tradewind.cli import rotation
 
@@ -80,8 +81,12 @@ def rotate_secret(what: str, format_: str) -> None:
         done = rotation.rotate_signing_key(os.environ, _say(format_))
     elif kind == "database" and room:
         done = rotation.rotate_database_password(room, os.environ, _say(format_))
+    elif kind == "provider" and not room:
+        done = rotation.rotate_provider_keys(os.environ, _say(format_))
     else:
-        raise click.UsageError("there is `rotate jwt` and `rotate database/ROOM`, for example database/order")
+        raise click.UsageError(
+            "there is `rotate jwt`, `rotate provider` and `rotate database/ROOM`, for example database/order"
+        )
     click.echo(json_line(done) if format_ == "json" else f"{what}: rotated")
 
 

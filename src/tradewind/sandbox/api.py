@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import parse_qs
 
 import msgspec
@@ -49,10 +49,10 @@ log = get_logger(__name__)
 class Api:
     """What the doors share: the parts, the key they open to, and whether the process is stopping."""
 
-    def __init__(self, parts: Parts, api_key: str, stopping: asyncio.Event) -> None:
+    def __init__(self, parts: Parts, api_keys: Sequence[str], stopping: asyncio.Event) -> None:
         self.parts = parts
         self.stopping = stopping
-        self._authorization = f"Bearer {api_key}".encode()
+        self._authorizations = [f"Bearer {api_key}".encode() for api_key in api_keys]
 
     def starlette(self) -> Starlette:
         """The ASGI application."""
@@ -65,7 +65,7 @@ class Api:
     def admits(self, request: Request) -> bool:
         """Whether the request carries the API key."""
         given = request.headers.get("authorization", "").encode()
-        return hmac.compare_digest(given, self._authorization)
+        return any(hmac.compare_digest(given, known) for known in self._authorizations)
 
 
 class _Door:

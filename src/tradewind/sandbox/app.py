@@ -55,7 +55,7 @@ async def serve(settings: SandboxSettings, listener: socket.socket) -> None:
     public_url = (settings.public_url or f"http://{_reachable(host)}:{port}").rstrip("/")
     stopping = asyncio.Event()
     async with assemble(settings, SystemClock(), public_url) as parts:
-        api = Api(parts, settings.api_key.reveal(), stopping)
+        api = Api(parts, settings.api_keys, stopping)
         log.info("listening", host=host, port=port, seed=settings.seed)
         await SandboxServer(api.starlette(), stopping).serve(sockets=[listener])
     log.info("stopped")

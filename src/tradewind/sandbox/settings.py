@@ -21,7 +21,9 @@ class SandboxSettings(Settings, frozen=True, kw_only=True):
     PREFIX: ClassVar[str] = "PSP_SANDBOX_"
 
     state: Annotated[str, Setting("Folder of the provider's own store; made when missing.")]
-    api_key: Annotated[Secret, Setting("Bearer key of the API, 16 characters or more.")]
+    api_key: Annotated[
+        Secret, Setting("Bearer key of the API, 16 characters or more; several, by commas, while one is rolled.")
+    ]
     webhook_secret: Annotated[Secret, Setting("Key that webhooks are signed with, 16 characters or more.")]
     environment: Annotated[
         Literal["dev", "prod"], Setting("The sandbox refuses to run elsewhere than in dev.", env="TRADEWIND_ENV")
@@ -42,6 +44,11 @@ class SandboxSettings(Settings, frozen=True, kw_only=True):
     log_format: Annotated[Literal["json", "text"], Setting("Form of the log lines.", env="LOG_FORMAT")] = "json"
 
     @property
+    def api_keys(self) -> list[str]:
+        """The keys that callers may show."""
+        return self.api_key.reveal().split(",")
+
+    @property
     def state_folder(self) -> Path:
         """`state` as a path."""
         return Path(self.state)
@@ -59,8 +66,8 @@ def read_settings(environ: Mapping[str, str]) -> SandboxSettings:
         faults.append("TRADEWIND_ENV: the sandbox moves no real money and runs only with TRADEWIND_ENV=dev")
     if not settings.state:
         faults.append("PSP_SANDBOX_STATE: empty; it names a folder")
-    for name, secret in (("API_KEY", settings.api_key), ("WEBHOOK_SECRET", settings.webhook_secret)):
-        if len(secret.reveal()) < SECRET_LENGTH_MIN:
+    for name, values in (("API_KEY", settings.api_keys), ("WEBHOOK_SECRET", [settings.webhook_secret.reveal()])):
+        if min(map(len, values)) < SECRET_LENGTH_MIN:
             faults.append(f"PSP_SANDBOX_{name}: shorter than {SECRET_LENGTH_MIN} characters")
     for name, url in (("WEBHOOK_URL", settings.webhook_url), ("PUBLIC_URL", settings.public_url)):
         if url and not _is_http(url):

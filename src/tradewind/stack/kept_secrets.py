@@ -22,6 +22,8 @@ from tradewind.stack.errors import StackError
 
 FILE, PLAIN_FILE = "secrets.enc", "secrets.json"
 RANDOM_BYTES = 24
+BESIDE = "_beside"
+"""Ends the name under which the other one of a pair is kept; the same value as the first: there is no other."""
 
 
 class Secrets:
@@ -46,6 +48,13 @@ class Secrets:
             named = self.store().find(f"{room}_login")
         role = named.reveal() if named else f"{room}_service"
         return role, self.get(role)
+
+    def both(self, name: str) -> str:
+        """The secret `name`, and behind a comma the one that is good beside it while it is rotated. Raises StackError."""
+        value = self.get(name)
+        with _as_stack_error():
+            beside = self.store().find(f"{name}{BESIDE}")
+        return f"{value},{beside.reveal()}" if beside and beside.reveal() != value else value
 
     def keep(self, values: Mapping[str, str]) -> None:
         """Keep all of these, or none. Raises StackError."""

@@ -163,7 +163,7 @@ class Surroundings:
             "PSP_SANDBOX_HOST": "127.0.0.1",
             "PSP_SANDBOX_PORT": str(self.addresses.sandbox_port),
             "PSP_SANDBOX_STATE": str(self.folder / "sandbox"),
-            "PSP_SANDBOX_API_KEY": self.secrets.get("sandbox_api_key"),
+            "PSP_SANDBOX_API_KEY": self.secrets.both("sandbox_api_key"),
             "PSP_SANDBOX_WEBHOOK_SECRET": self.secrets.get("sandbox_webhook"),
         }
 
@@ -183,7 +183,7 @@ class Surroundings:
                     "PAYMENT_PROVIDER": "sandbox",
                     "PAYMENT_SANDBOX_URL": way("psp", f"http://127.0.0.1:{at.sandbox_port}"),
                     "PAYMENT_SANDBOX_API_KEY": self.secrets.get("sandbox_api_key"),
-                    "PAYMENT_SANDBOX_WEBHOOK_SECRET": self.secrets.get("sandbox_webhook"),
+                    "PAYMENT_SANDBOX_WEBHOOK_SECRET": self.secrets.both("sandbox_webhook"),
                 }
             case "notification":
                 particular = {"NOTIFICATION_SMTP_URL": way("smtp", at.smtp_url)}

@@ -45,7 +45,8 @@ class PaymentSettings(DatabaseServiceSettings, frozen=True, kw_only=True):
     sandbox_url: Annotated[str, Setting("Base URL of the sandbox provider's API.")] = ""
     sandbox_api_key: Annotated[Secret | None, Setting("Key of the sandbox provider's API.")] = None
     sandbox_webhook_secret: Annotated[
-        Secret | None, Setting("Key that the sandbox provider signs its webhooks with.")
+        Secret | None,
+        Setting("Key that the sandbox provider signs its webhooks with; several, by commas, while one is rolled."),
     ] = None
     stripe_api_key: Annotated[
         Secret | None, Setting("Stripe's secret or restricted key: live in production, a test key in dev.")

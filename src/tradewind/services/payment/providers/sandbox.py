@@ -28,7 +28,7 @@ from tradewind.services.payment.providers.sandbox_wire import (
     WireNotice,
     WireRefund,
 )
-from tradewind.services.payment.providers.signature import check_signature
+from tradewind.services.payment.providers.signature import check_signature, invalid_signature
 
 SIGNATURE_HEADER = "sandbox-signature"
 ATTEMPT = "attempt_id"
@@ -43,9 +43,12 @@ class SandboxProvider:
     name = "sandbox"
 
     def __init__(self, client: ThirdPartyClient, *, webhook_secret: str, timeout_s: float) -> None:
-        """`client` carries the address and the API key; each call may take `timeout_s`."""
+        """`client` carries the address and the API key; each call may take `timeout_s`.
+
+        `webhook_secret` may be several, by commas: a webhook signed with any of them is believed.
+        """
         self._client = client
-        self._webhook_secret = webhook_secret
+        self._webhook_secrets = webhook_secret.split(",")
         self._timeout_s = timeout_s
 
     @property
@@ -120,8 +123,14 @@ class SandboxProvider:
                 return
             after = f"&after={quote(page.next_cursor, safe='')}"
 
+    def _require_signed(self, header: str | None, body: bytes, now: datetime) -> None:
+        for secret in self._webhook_secrets:
+            with contextlib.suppress(Invalid):
+                return check_signature(secret, header, body, now)
+        raise invalid_signature()
+
     def read_notice(self, headers: Mapping[str, str], body: bytes, now: datetime) -> Notice:
-        check_signature(self._webhook_secret, headers.get(SIGNATURE_HEADER), body, now)
+        self._require_signed(headers.get(SIGNATURE_HEADER), body, now)
         try:
             notice = msgspec.json.decode(body, type=WireNotice)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
