@@ -29,6 +29,7 @@ GATEWAY_SERVICE = "gateway-service"
 EDGE_TLS = "edge-tls"
 MAX_CONNECTIONS = 10_000
 MAX_REGEX_SIZE = 4_000
+HEAP_MONITOR = "envoy.resource_monitors.fixed_heap"
 TLS_HANDSHAKE_S = 10.0
 
 
@@ -56,6 +57,8 @@ class BootstrapSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the control plane knows this proxy by; see `identity.proxy_token`."""
     secret_files: SecretFiles | None = None
     """Certificate and roots of the mesh; None without mutual TLS."""
+    heap_mb: int = 1024
+    """Memory past which it sheds load: from 85 % it gives back what it can, at 95 % it answers 503 to new requests."""
     trusted_proxies: int = 0
     """How many proxies of our own stand before the edge and append to `X-Forwarded-For`."""
     shared_limits: bool = False
@@ -108,8 +111,18 @@ def bootstrap_config(settings: BootstrapSettings) -> dict[str, Any]:
                     "envoy.resource_monitors.global_downstream_max_connections",
                     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
                     max_active_downstream_connections=MAX_CONNECTIONS,
-                )
-            ]
+                ),
+                extension(
+                    HEAP_MONITOR,
+                    "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig",
+                    max_heap_size_bytes=settings.heap_mb * 1024 * 1024,
+                ),
+            ],
+            "actions": [
+                _when_heap_reaches(0.85, "envoy.overload_actions.shrink_heap"),
+                _when_heap_reaches(0.90, "envoy.overload_actions.disable_http_keepalive"),
+                _when_heap_reaches(0.95, "envoy.overload_actions.stop_accepting_requests"),
+            ],
         },
         "application_log_config": {
             "log_format": {
@@ -143,6 +156,10 @@ def envoy_command(envoy: str, config_path: str, *, concurrency: int, exports_spa
         "--component-log-level", "jwt:error" if exports_spans else "jwt:error,tracing:off",
         "--file-flush-interval-msec", "1000",
     ]  # fmt: skip
+
+
+def _when_heap_reaches(share: float, action: str) -> Json:
+    return {"name": action, "triggers": [{"name": HEAP_MONITOR, "threshold": {"value": share}}]}
 
 
 def _listener(name: str, host: str, port: int, manager: Json) -> Json:

@@ -84,6 +84,10 @@ REPLIES = (
         detail="Too many requests are under way.",
     ),
     Reply(
+        status=503, code="overloaded", title="Temporarily unavailable", because="overload", retry_after_s=1,
+        detail="The gateway is short of memory or connections.",
+    ),
+    Reply(
         status=503, code="upstream-unavailable", title="Temporarily unavailable", retry_after_s=1,
         detail="The service behind this path is not answering.",
     ),

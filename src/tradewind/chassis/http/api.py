@@ -48,6 +48,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     raw: bool
     max_body_bytes: int
     listed: bool
+    urgent: bool
 
     @property
     def name(self) -> str:
@@ -100,6 +101,7 @@ class Api:
         raw: bool = False,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         listed: bool = True,
+        urgent: bool = False,
     ) -> Callable[[H], H]:
         """Declare one operation.
 
@@ -118,6 +120,8 @@ class Api:
             raw: The handler takes the body's bytes as `body` (signed webhooks).
             max_body_bytes: Longest body; 413 beyond.
             listed: Whether the public OpenAPI document shows it.
+            urgent: It finishes or undoes something (cancel, ship, a provider's webhook): under overload it goes first, and some
+                places are for such operations alone.
         """
 
         def declare(handler: H) -> H:
@@ -137,6 +141,7 @@ class Api:
                     raw=raw,
                     max_body_bytes=max_body_bytes,
                     listed=listed,
+                    urgent=urgent,
                 )
             )
             return handler

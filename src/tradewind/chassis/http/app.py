@@ -28,6 +28,7 @@ from tradewind.chassis.errors import (
 )
 from tradewind.chassis.http.api import Api, Operation
 from tradewind.chassis.http.binding import Binder
+from tradewind.chassis.http.gate import Gate
 from tradewind.chassis.http.values import Call, Reply
 from tradewind.chassis.idempotency import Answer
 from tradewind.chassis.identity import Caller
@@ -39,9 +40,6 @@ from tradewind.chassis.request_scope import TIMEOUT_HEADER, parse_timeout_ms, re
 P = TypeVar("P")
 
 KEPT_HEADERS = ("location", "etag")
-MAX_IN_FLIGHT = 512
-RETRY_ELSEWHERE = {"x-tradewind-retry": "elsewhere"}
-"""Tells the proxy that the request was not begun: another instance may have it."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _JSON = msgspec.json.Encoder(decimal_format="string")
@@ -69,7 +67,7 @@ def build_asgi(api: Api, parts: P, doorman: Doorman) -> ASGIApp:
     by_path: dict[str, list[Operation]] = {}
     for operation in api.operations:
         by_path.setdefault(operation.path, []).append(operation)
-    gate = _Gate(MAX_IN_FLIGHT)
+    gate = Gate(doorman.metrics)
     routes = [
         Route(
             path, _Methods({operation.method: _Endpoint(operation, parts, doorman, gate) for operation in operations})
@@ -79,24 +77,6 @@ def build_asgi(api: Api, parts: P, doorman: Doorman) -> ASGIApp:
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
     app.router.redirect_slashes = False
     return app
-
-
-class _Gate:
-    """Counts the requests being served; past the limit the door sheds load instead of queueing it."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        if self._inside >= self._limit:
-            raise Unavailable(
-                "overloaded", "Too many requests are being served.", headers=RETRY_ELSEWHERE, retry_after_s=1
-            )
-        self._inside += 1
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._inside -= 1
 
 
 class _Methods:
@@ -123,7 +103,7 @@ class _Methods:
 class _Endpoint(Generic[P]):
     """One operation, served."""
 
-    def __init__(self, operation: Operation, parts: P, doorman: Doorman, gate: _Gate) -> None:
+    def __init__(self, operation: Operation, parts: P, doorman: Doorman, gate: Gate) -> None:
         if operation.idempotent and doorman.database is None:
             raise TypeError(f"{operation.name}: an idempotent operation needs a database")
         if operation.access.kind != "public" and doorman.verifier is None:
@@ -164,7 +144,7 @@ class _Endpoint(Generic[P]):
 
     async def _respond(self, request: Request, request_id: str) -> Response:
         try:
-            with self._gate:
+            async with self._gate.place(urgent=self._operation.urgent):
                 caller = await self._authenticate(request)
                 body = await self._read_body(request) if self._binder.reads_body else b""
                 arguments = self._binder.bind(request, body)

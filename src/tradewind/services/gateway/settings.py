@@ -50,6 +50,9 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
     envoy_workers: Annotated[
         int, Meta(ge=1, le=256), Setting("Worker threads of a managed Envoy; one carries 20,000 requests/s.")
     ] = 2
+    envoy_heap_mb: Annotated[
+        int, Meta(ge=64, le=1_000_000), Setting("Memory of Envoy in MiB; near it, new requests are answered 503.")
+    ] = 1024
     access_log: Annotated[str, Setting("File of the access log.")] = "/dev/stdout"
     trusted_proxies: Annotated[
         int, Meta(ge=0, le=16), Setting("Proxies of our own before the edge, which append X-Forwarded-For.")
@@ -142,6 +145,7 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
             access_log=self.access_log,
             otlp_endpoint=self.otlp_endpoint,
             trace_ratio=self.trace_ratio,
+            heap_mb=self.envoy_heap_mb,
             trusted_proxies=self.trusted_proxies,
             shared_limits=bool(self.valkey_url),
             tls_port=self.tls_port,

@@ -113,7 +113,13 @@ async def get_timeline(call: Call[Parts], id: Id, page: PageQuery) -> Timeline:
     return Timeline(told.items, told.next_cursor, deadline_view(order))
 
 
-@api.post("/v1/orders/{id}/cancel", access=SIGNED_IN, idempotent=True, raises=("order-not-found", "illegal-transition"))
+@api.post(
+    "/v1/orders/{id}/cancel",
+    urgent=True,
+    access=SIGNED_IN,
+    idempotent=True,
+    raises=("order-not-found", "illegal-transition"),
+)
 async def cancel_order(call: Call[Parts], tx: Tx, id: Id) -> Reply[OrderView]:
     """Cancel an order that was not shipped: its goods become available and its money goes back.
 
@@ -122,7 +128,13 @@ async def cancel_order(call: Call[Parts], tx: Tx, id: Id) -> Reply[OrderView]:
     return _reply(await usecases.cancel_order(call.parts, tx, id, call.caller))
 
 
-@api.post("/v1/orders/{id}/ship", access=SUPPORT, idempotent=True, raises=("order-not-found", "illegal-transition"))
+@api.post(
+    "/v1/orders/{id}/ship",
+    urgent=True,
+    access=SUPPORT,
+    idempotent=True,
+    raises=("order-not-found", "illegal-transition"),
+)
 async def ship_order(call: Call[Parts], tx: Tx, id: Id, body: Shipment) -> Reply[OrderView]:
     """Note that a confirmed order was shipped; from now on it cannot be cancelled."""
     return _reply(
@@ -130,7 +142,13 @@ async def ship_order(call: Call[Parts], tx: Tx, id: Id, body: Shipment) -> Reply
     )
 
 
-@api.post("/v1/orders/{id}/deliver", access=SUPPORT, idempotent=True, raises=("order-not-found", "illegal-transition"))
+@api.post(
+    "/v1/orders/{id}/deliver",
+    urgent=True,
+    access=SUPPORT,
+    idempotent=True,
+    raises=("order-not-found", "illegal-transition"),
+)
 async def deliver_order(call: Call[Parts], tx: Tx, id: Id) -> Reply[OrderView]:
     """Note that a shipped order arrived."""
     return _reply(await usecases.deliver_order(call.parts, tx, id, call.caller))

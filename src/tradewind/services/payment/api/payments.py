@@ -79,6 +79,7 @@ async def payment_of_order(call: Call[Parts], id: Id, body: RefundRequest) -> st
 
 @api.post(
     "/v1/payments/{id}/refunds",
+    urgent=True,
     access=REFUNDERS,
     status=201,
     idempotent=True,
@@ -98,6 +99,7 @@ async def refund_payment(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest,
 
 @api.post(
     "/v1/orders/{id}/refunds",
+    urgent=True,
     access=REFUNDERS,
     status=201,
     idempotent=True,
@@ -115,6 +117,7 @@ async def refund_order(call: Call[Parts], tx: Tx, id: Id, body: RefundRequest, p
 
 @api.post(
     "/v1/payments/webhooks/{provider}",
+    urgent=True,
     access=PUBLIC,
     raw=True,
     rate="none",
