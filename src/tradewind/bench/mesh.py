@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import statistics
 import tempfile
 import time
@@ -181,9 +182,21 @@ async def _percentiles_ms(url: str, token: str) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def _instance(folder: Path, name: str) -> Iterator[tuple[int, int]]:
-    """An instance that answers with its name: its port and its pid."""
+    """An instance that answers with its name: its port and its pid.
+
+    It listens before anybody hears of it, as a service does: else the mesh takes the one out that is to stay.
+    """
     port = free_port()
     with lone_envoy(folder / f"{name}.json", answering(port, msgspec.json.encode({"instance": name}))) as pid:
+        deadline_s = time.perf_counter() + LIVE_TIMEOUT_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+                break
+            except OSError:
+                if time.perf_counter() > deadline_s:
+                    raise
+                time.sleep(OUT_POLL_S)
         yield port, pid
 
 
