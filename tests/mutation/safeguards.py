@@ -823,4 +823,29 @@ SAFEGUARDS: tuple[Safeguard, ...] = (
         '"budget_percent": {"value": 100.0}',
         f"{_I}/test_mesh_policy.py",
     ),
+    # identity
+    _one(
+        "peer-is-the-proxy",
+        "a service port takes nobody but the proxy, whatever certificate of ours is shown",
+        "chassis/tls.py",
+        "            self._require_accepted()\n",
+        "",
+        "tests/unit/test_mesh_ca.py",
+    ),
+    _one(
+        "certificate-names-who-proved-it",
+        "a room gets a certificate of its own name only",
+        "services/gateway/usecases.py",
+        "    _require_room(parts, token, room)\n    if room == PROXY:\n",
+        "    if room == PROXY:\n",
+        f"{_I}/test_mesh_identity.py",
+    ),
+    _one(
+        "xds-is-the-proxys",
+        "nobody but Envoy is told what Envoy is to run",
+        "services/gateway/control.py",
+        "    usecases.require_proxy(parts, _token(request))\n    poll",
+        "    poll",
+        f"{_I}/test_mesh_identity.py",
+    ),
 )

@@ -31,6 +31,7 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
         live = _live(kind, with_secrets(kind, environ))
         # The control plane is no one's neighbour: it is not registered anywhere, its Envoy knows it.
         registrar = None if room == CONTROL_PLANE else registrar_of(live.start)
+        identity = _identity(room, live.start)
     except SettingsError as error:
         print(f"tradewind run {room}: the environment is not right", file=sys.stderr)
         for fault in error.faults:
@@ -41,9 +42,7 @@ def serve_room(room: str, environ: Mapping[str, str]) -> int:
         return 1
     settings = live.start
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(
-            lifecycle.serve(app.create_app(settings), settings, registrar, live, _identity(room, settings))
-        )
+        return runner.run(lifecycle.serve(app.create_app(settings), settings, registrar, live, identity))
 
 
 def _live(kind: type[ServiceSettings], environ: Mapping[str, str]) -> Live[ServiceSettings]:
