@@ -37,7 +37,7 @@ _RUN_ECHO = """
 import asyncio, sys
 from tests.integration.mesh_lab import Echo
 async def main():
-    async with Echo(sys.argv[1], port=int(sys.argv[2])).running():
+    async with Echo(sys.argv[1], port=int(sys.argv[2]), host=sys.argv[3]).running():
         await asyncio.Event().wait()
 asyncio.run(main())
 """
@@ -210,9 +210,12 @@ def description(instance: str, port: int, *routes: Mapping[str, Any], **more: An
 class Echo:
     """A service that answers with its name and the request it got. Paths steer it: see `_answer`."""
 
-    def __init__(self, name: str, *, port: int = 0, key_set: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, *, port: int = 0, host: str = "127.0.0.1", key_set: dict[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.port = port
+        self.host = host
         self.key_set = key_set
         self.requests: list[str] = []
         self.closing = False
@@ -234,7 +237,7 @@ class Echo:
                 connections.discard(task)
                 writer.close()
 
-        server = await asyncio.start_server(connected, "127.0.0.1", self.port, limit=1 << 20)
+        server = await asyncio.start_server(connected, self.host, self.port, limit=1 << 20)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -287,15 +290,15 @@ class Echo:
 
 
 @contextlib.asynccontextmanager
-async def echo_process(name: str, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def echo_process(name: str, port: int, host: str = "127.0.0.1") -> AsyncIterator[asyncio.subprocess.Process]:
     """An `Echo` as a process of its own, to be killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _RUN_ECHO, name, str(port), cwd=Path(__file__).parents[2]
+        sys.executable, "-c", _RUN_ECHO, name, str(port), host, cwd=Path(__file__).parents[2]
     )
 
     async def listens() -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            _, writer = await asyncio.open_connection(host, port)
         except OSError:
             return False
         writer.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.integration.mesh_lab import PATIENCE_S, SECRET, Lab, description, mesh_lab, until
+from tests.integration.mesh_lab import PATIENCE_S, SECRET, Lab, description, until
 from tradewind.chassis.lifecycle import Registrar
 from tradewind.chassis.settings import load
 from tradewind.mesh.identity import room_token
@@ -224,19 +224,3 @@ class ConsulGround(Ground):
             return any("order-666" in reason for reason in registry["refused"])
 
         await until(refused, "the intruder to be noticed")
-
-
-@contextlib.asynccontextmanager
-async def ground_of(kind: str, folder: Path) -> AsyncIterator[Ground]:
-    """A ground of this kind; everything it started is gone afterwards."""
-    async with contextlib.AsyncExitStack() as stack:
-        ground: Ground
-        if kind == "consul":
-            engine = await stack.enter_async_context(ConsulEngine(folder / "consul"))
-            lab = await stack.enter_async_context(mesh_lab(folder, {"REGISTRY_URL": engine.url}))
-            ground = ConsulGround(lab, engine, folder / "consul")
-        else:
-            lab = await stack.enter_async_context(mesh_lab(folder))
-            ground = LocalGround(lab)
-        stack.push_async_callback(ground.close)
-        yield ground

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.integration.mesh_lab import Echo, until
-from tests.integration.registry_grounds import Ground, ground_of
+from tests.integration.dns_ground import DOMAIN, DnsGround, NameServer
+from tests.integration.mesh_lab import Echo, free_ports, mesh_lab, until
+from tests.integration.registry_grounds import ConsulGround, Ground, LocalGround
+from tradewind.stack.consul import ConsulEngine
 
 OPENAPI = {"openapi": "3.1.0", "info": {}, "paths": {"/v1/orders": {"get": {"summary": "Orders"}}}}
 
 
-@pytest.fixture(params=["local", "consul"])
+@contextlib.asynccontextmanager
+async def ground_of(kind: str, folder: Path) -> AsyncIterator[Ground]:
+    """A ground of this kind; everything it started is gone afterwards."""
+    async with contextlib.AsyncExitStack() as stack:
+        ground: Ground
+        if kind == "consul":
+            engine = await stack.enter_async_context(ConsulEngine(folder / "consul"))
+            lab = await stack.enter_async_context(mesh_lab(folder, {"REGISTRY_URL": engine.url}))
+            ground = ConsulGround(lab, engine, folder / "consul")
+        elif kind == "dns":
+            server = NameServer()
+            await server.start()
+            stack.callback(server.stop)
+            port, management_port = free_ports(2)
+            url = f"dns://127.0.0.1:{server.port}/{DOMAIN}?port={port}&management_port={management_port}"
+            lab = await stack.enter_async_context(mesh_lab(folder, {"REGISTRY_URL": url}))
+            ground = DnsGround(lab, server, url, (port, management_port))
+        else:
+            lab = await stack.enter_async_context(mesh_lab(folder))
+            ground = LocalGround(lab)
+        stack.push_async_callback(ground.close)
+        yield ground
+
+
+@pytest.fixture(params=["local", "consul", "dns"])
 async def ground(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ground]:
     """A mesh with each kind of registry."""
     if request.param == "consul":

@@ -26,6 +26,7 @@ from tradewind.chassis.instance import instance_name
 from tradewind.chassis.jobs import Job
 from tradewind.chassis.live import Live
 from tradewind.chassis.relay import Relay
+from tradewind.chassis.self_description import description_route
 from tradewind.chassis.service import Service
 from tradewind.chassis.settings import DatabaseServiceSettings, ServiceSettings
 from tradewind.chassis.tls import MeshIdentity, TlsIdentity
@@ -90,9 +91,14 @@ async def serve(
             background.append(_Background("identity", identity.keep))
         public, management = _listen(settings.host, settings.port), _listen(settings.host, settings.management_port)
         doorman = Doorman(foundation.verifier, foundation.optional_database, foundation.metrics)
+        also = config_routes(live, instance)
+        if settings.registry_token is not None:
+            token = settings.registry_token.reveal()
+            describe = partial(_description, service, settings, instance, public, management)
+            also = [*also, description_route(describe, token)]
         servers = [
             _Server.made(build_asgi(service.api, parts, doorman), public, settings.drain_s, tls),
-            _Server.made(management_app(readiness, foundation.metrics, config_routes(live, instance)), management, 1.0),
+            _Server.made(management_app(readiness, foundation.metrics, also), management, 1.0),
         ]
         await stack.enter_async_context(foundation.metrics.loop_watch())
         description = _description(service, settings, instance, public, management)

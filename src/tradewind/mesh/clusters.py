@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tradewind.mesh.description import Instance
-from tradewind.mesh.envoy_json import Json, any_of, control_plane_source, duration, socket_address
+from tradewind.mesh.discovery import NamedEndpoint
+from tradewind.mesh.envoy_json import Json, any_of, control_plane_source, duration, extension, socket_address
 from tradewind.mesh.policy import ServicePolicy
 from tradewind.mesh.tls_sockets import SecretFiles, to_room
 
 XDS_CLUSTER = "control-plane"
+DNS_REFRESH_S = 5.0
+"""How often a name is asked for that has no TTL."""
+DNS_RETRY_S = 0.5
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _BALANCING = {"least-request": "LEAST_REQUEST", "round-robin": "ROUND_ROBIN", "ring-hash": "RING_HASH"}
 
@@ -19,15 +23,44 @@ def service_cluster(service: str, policy: ServicePolicy, secret_files: SecretFil
 
     With `secret_files` it is spoken to in mutual TLS.
     """
-    room = service.removesuffix("-service")
-    identified = {} if secret_files is None else {"transport_socket": to_room(secret_files, room)}
     return any_of(
         "envoy.config.cluster.v3.Cluster",
         name=service,
         type="EDS",
         eds_cluster_config={"eds_config": control_plane_source(XDS_CLUSTER)},
         ignore_health_on_host_removal=True,
-        **identified,
+        **_identified(service, secret_files),
+        **protection(policy),
+    )
+
+
+def named_cluster(
+    service: str, at: NamedEndpoint, policy: ServicePolicy, secret_files: SecretFiles | None = None
+) -> Json:
+    """The dynamic cluster of a service that Envoy finds in the DNS itself, asking again when the answer's TTL is over."""
+    resolver = {
+        "typed_dns_resolver_config": extension(
+            "envoy.network.dns_resolver.cares",
+            "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            resolvers=[socket_address(*at.server)] if at.server else [],
+            dns_resolver_options={"no_default_search_domain": True},
+        )
+    }
+    return any_of(
+        "envoy.config.cluster.v3.Cluster",
+        name=service,
+        type="STRICT_DNS",
+        dns_lookup_family="V4_ONLY",
+        respect_dns_ttl=True,
+        dns_refresh_rate=duration(DNS_REFRESH_S),
+        dns_failure_refresh_rate={
+            "base_interval": duration(DNS_RETRY_S),
+            "max_interval": duration(DNS_REFRESH_S),
+        },
+        load_assignment={"cluster_name": service, "endpoints": [{"lb_endpoints": [_endpoint(at.host, at.port)]}]},
+        ignore_health_on_host_removal=True,
+        **(resolver if at.server else {}),
+        **_identified(service, secret_files),
         **protection(policy),
     )
 
@@ -51,6 +84,11 @@ def endpoints(service: str, instances: Iterable[Instance]) -> Json:
         cluster_name=service,
         endpoints=[{"lb_endpoints": found}],
     )
+
+
+def _identified(service: str, secret_files: SecretFiles | None) -> Json:
+    room = service.removesuffix("-service")
+    return {} if secret_files is None else {"transport_socket": to_room(secret_files, room)}
 
 
 def _endpoint(address: str, port: int) -> Json:

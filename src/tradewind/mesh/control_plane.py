@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from tradewind.chassis.logs import get_logger
-from tradewind.mesh.clusters import endpoints, service_cluster
+from tradewind.mesh.clusters import endpoints, named_cluster, service_cluster
 from tradewind.mesh.cors import Cors, with_cors
 from tradewind.mesh.description import DeclaredRoute
-from tradewind.mesh.discovery import Discovery
+from tradewind.mesh.discovery import Discovery, KnownService
 from tradewind.mesh.envoy_json import Json
 from tradewind.mesh.intervening import intervened
 from tradewind.mesh.interventions import Intervention
@@ -80,9 +80,7 @@ class ControlPlane:
         self.table = table = self.policies.applied(table)
         others = sorted(services.keys() - {self._own_service})
         snapshot: Mapping[Kind, Mapping[str, Json]] = {
-            "clusters": {
-                name: service_cluster(name, self.policies.service(name), self._secret_files) for name in others
-            },
+            "clusters": {name: self._cluster(services[name]) for name in others},
             "endpoints": {name: endpoints(name, services[name].instances) for name in others},
             "routes": {
                 EDGE: with_cors(edge_routes(table, self.limits, self.policies), self._cors, self._own_service),
@@ -92,3 +90,9 @@ class ControlPlane:
             },
         }
         self._xds.publish(intervened(snapshot, services, self._interventions()))
+
+    def _cluster(self, known: KnownService) -> Json:
+        policy = self.policies.service(known.service)
+        if known.resolved is not None:
+            return named_cluster(known.service, known.resolved, policy, self._secret_files)
+        return service_cluster(known.service, policy, self._secret_files)

@@ -14,6 +14,14 @@ import msgspec
 from tradewind.mesh.description import DeclaredRoute, Instance
 
 
+class NamedEndpoint(msgspec.Struct, frozen=True):
+    """A name that Envoy resolves itself; `server` is the address and port of the resolver, None for the system's."""
+
+    host: str
+    port: int
+    server: tuple[str, int] | None = None
+
+
 class KnownService(msgspec.Struct, frozen=True, kw_only=True):
     """A service that registered at least once; its routes and document outlive its instances.
 
@@ -25,6 +33,8 @@ class KnownService(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[Instance, ...]
     last_routes: tuple[DeclaredRoute, ...]
     openapi: dict[str, Any]
+    resolved: NamedEndpoint | None = None
+    """With it, Envoy finds the endpoints; `instances` are then only what the control plane has seen of them."""
 
     @property
     def routes(self) -> tuple[DeclaredRoute, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from tradewind.chassis.proof import is_proof, proof
 from tradewind.mesh.description import DeclaredRoute, Instance, Registration
-from tradewind.mesh.registries.proof import is_proof, proof
 from tradewind.mesh.routes import template_faults
 
 TAG = "tradewind"

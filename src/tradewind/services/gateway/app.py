@@ -62,7 +62,9 @@ def create_app(settings: GatewaySettings, parts: Parts | None = None) -> Service
 def make_parts(settings: GatewaySettings, metrics: Metrics, clock: Clock) -> Parts:
     """The parts, with nothing running yet."""
     identities = RoomIdentities(settings.registry_secret.reveal())
-    registry = registry_of(settings, identities, store.registry_file(settings.state_dir))
+    registry = registry_of(
+        settings, identities, store.registry_file(settings.state_dir), settings.dns_services.split(",")
+    )
     xds = Xds()
     keys, *others = gateway_jobs()
     policies = PolicySource(

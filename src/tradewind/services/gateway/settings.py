@@ -39,6 +39,11 @@ class GatewaySettings(ServiceSettings, frozen=True, kw_only=True):
         Meta(ge=2, le=30 * 24 * 3600),
         Setting("How long a certificate of the mesh lasts; renewed at half of it."),
     ] = 86_400.0
+    dns_services: Annotated[
+        str,
+        Meta(pattern=r"^[a-z][a-z0-9]*-service(,[a-z][a-z0-9]*-service)*$"),
+        Setting("Services to look for where REGISTRY_URL is dns://...; the DNS cannot be asked for a list."),
+    ] = "auth-service,user-service,order-service,payment-service,notification-service,analytics-service"
     edge_host: Annotated[str, Setting("Address of the public edge.")] = "0.0.0.0"
     edge_port: Annotated[Port, Setting("Port of the public edge.")] = 8080
     egress_host: Annotated[str, Setting("Address of the mesh egress; loopback, or a private network's.")] = "127.0.0.1"
