@@ -72,7 +72,7 @@ class Gate:
         except BaseException as exc:
             if turn.done() and not turn.cancelled():
                 self.leave()  # the place came in the same moment
-            else:
+            elif turn in queue:  # who left in the meantime may have passed over it
                 queue.remove(turn)
             if isinstance(exc, TimeoutError):
                 self._late.inc()
