@@ -30,9 +30,9 @@ BROKEN: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "UTF-16": ("{}".encode("utf-16"), (400,)),
     "broken UTF-8": (b'{"name": "\xc3\x28"}', (400, 422)),
     "a raw NUL": (b'{"name": "\x00"}', (400, 422)),
-    "deep arrays": (b"[" * 100_000, (400, 422)),
-    "deep objects": (b'{"a":' * 50_000, (400, 422)),
-    "deep, and closed": (b"[" * 50_000 + b"]" * 50_000, (400, 422)),
+    "deep arrays": (b"[" * 100_000, (400, 413, 422)),
+    "deep objects": (b'{"a":' * 50_000, (400, 413, 422)),
+    "deep, and closed": (b"[" * 50_000 + b"]" * 50_000, (400, 413, 422)),
     "an array": (b"[]", (422,)),
     "a string": (b'"order"', (422,)),
     "a number": (b"1", (422,)),
@@ -61,7 +61,9 @@ async def test_fields_of_another_type(edge: Edge, target: Target) -> None:
         for at, value in leaves(body):
             for raw in NOT_AN_INTEGER if isinstance(value, int) else NOT_A_STRING:
                 data = with_raw(body, at, raw)
-                attacks.append(Attack(f"{raw[:20]} in /{'/'.join(map(str, at))}", operation, data, wanted=(400, 422)))
+                # Some paths take less than the longest of these.
+                wanted = (400, 413, 422) if len(raw) > 10_000 else (400, 422)
+                attacks.append(Attack(f"{raw[:20]} in /{'/'.join(map(str, at))}", operation, data, wanted=wanted))
     assert await refused(edge, target, attacks) > 300
 
 

@@ -44,10 +44,11 @@ async def test_payment_dies_while_the_charge_is_under_way(
     ada = await newcomer(shop)
     sku = await product(shop, admin)
     await provider.conditions(latency_ms=latency_ms, webhook_delay_ms=LATE_MS)
+    died = int((await asyncio.to_thread(until_ready, platform, "payment-1"))["pid"])
     placed = await shop.place_order(ada, [(sku, 1)], method)
     # It is recorded before the provider is asked, so from here on the request is on its way or about to be.
     await shop.until(ada.token, f"/v1/payments?order_id={placed['id']}", lambda body: body["items"])
-    died = await asyncio.to_thread(kill, platform, "payment-1")
+    os.kill(died, signal.SIGKILL)
     assert await provider.captured(placed["id"]) == []
     await _is_confirmed_with_one_charge(platform, shop, provider, ada, placed["id"], died)
 

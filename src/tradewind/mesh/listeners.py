@@ -81,7 +81,6 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
             # Without rules it lets everything pass; routes bring their own. Behind the limiter: refusals count, too.
             extension(demands.FILTER, demands.FILTER_TYPE),
             stickiness.subject_filter(),
-            *([shared_limits.asking_filter(settings.limits_cluster)] if settings.limits_cluster else []),
             {
                 # Off unless the route turns it on: what has no route (CONNECT) or streams must not be held back.
                 **extension(
@@ -91,6 +90,9 @@ def edge_manager(settings: ListenerSettings, routes_from: Json, first: Sequence[
                 ),
                 "disabled": True,
             },
+            # Behind the buffer: while Envoy waits for an answer it reads on up to the connection's limit, and a buffer that
+            # starts with more than it may hold neither refuses nor reads on.
+            *([shared_limits.asking_filter(settings.limits_cluster)] if settings.limits_cluster else []),
         ],
         use_remote_address=True,
         xff_num_trusted_hops=settings.trusted_proxies,
