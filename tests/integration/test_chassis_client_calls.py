@@ -120,11 +120,11 @@ async def hang(request: web.Request) -> web.StreamResponse:
 
 async def test_a_call_is_typed_and_named(egress: Egress, mesh: MeshClient, metrics: Metrics) -> None:
     with trace.use_traceparent(None) as context, request_scope.use_request("r-1", timeout_s=1.0):
-        user = await mesh.get("user-service", "/v1/users/{id}", path_params={"id": "u/1"}, token="t", type=User)
+        user = await mesh.get("user-service", "/v1/users/{id}", path_params={"id": "u 1"}, token="t", type=User)
     assert user == User("u-1", "Ada")
     (request,) = egress.got
     assert request.headers["host"] == "user-service"
-    assert request.raw_path == "/v1/users/u%2F1"
+    assert request.raw_path == "/v1/users/u%201"
     assert request.headers["traceparent"] == context.traceparent
     assert request.headers["x-request-id"] == "r-1"
     assert request.headers["authorization"] == "Bearer t"

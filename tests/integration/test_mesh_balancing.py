@@ -210,11 +210,12 @@ async def test_the_mesh_hands_on_ids_and_trace_as_the_caller_gave_them(lab: Lab)
         "host": "order-service",
         "x-request-id": "4fb0473e-1da0-4dd0-b3c3-6b3f9cea4345",
         "traceparent": "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01",
-        "x-tradewind-caller": "user-service",
         "x-tradewind-timeout-ms": "900",
     }
     async with Echo("one").running() as one:
         await lab.register("order-1", one.port, *ANY)
-        async with lab.session.get(f"{lab.egress}/v1/get/x", headers=given) as answer:
+        claimed = {"x-tradewind-caller": "user-service"}
+        async with lab.session.get(f"{lab.egress}/v1/get/x", headers=given | claimed) as answer:
             arrived = (await answer.json())["headers"]
     assert {name: arrived[name] for name in given} == given
+    assert "x-tradewind-caller" not in arrived, "who calls is said by a certificate"

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.integration.mesh_lab import SECRET, Echo, Issuer, Lab, description, free_ports, mesh_lab, until
+from tradewind.chassis.clock import SystemClock
 from tradewind.chassis.metrics import Metrics
 from tradewind.chassis.settings import Secret
 from tradewind.mesh.bootstrap import bootstrap_config, envoy_command
@@ -205,7 +206,7 @@ def external_parts(folder: Path, **ports: int) -> Any:
             **ports,
         }  # type: ignore[arg-type]
     )
-    return make_parts(settings, Metrics()), settings
+    return make_parts(settings, Metrics(), SystemClock()), settings
 
 
 async def test_a_configuration_that_envoy_refuses_shows_and_does_no_harm(tmp_path: Path) -> None:

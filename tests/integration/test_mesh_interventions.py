@@ -139,7 +139,7 @@ async def test_a_fault_delays_and_says_so(lab: Lab, issuer: Issuer) -> None:
     started_s = time.monotonic()
     status, headers, _ = await ask(lab, "/v1/orders/7", token=issuer.token())
     assert (status, headers["x-tradewind-intervention"]) == (200, "fault")
-    assert time.monotonic() - started_s >= 0.3
+    assert time.monotonic() - started_s >= 0.29  # its timer counts in whole milliseconds
     assert (await ask(lab, "/v1/orders/7"))[0] == 401, "a fault is no way around the token"
 
 
