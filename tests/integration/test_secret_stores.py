@@ -227,7 +227,7 @@ def test_a_plain_file_is_taken_over_also_across_a_kill_in_the_middle(tmp_path: P
         child.stdin.write("\n")
         child.stdin.flush()
         # At the sight of a different trace of the work each time: none, the lock, the new file, the whole one.
-        trace = [folder, folder / f"{FILE}.lock", folder / f"{FILE}.new", folder / FILE][attempt % 4]
+        trace = [folder, folder / f"{FILE}.lock", folder / f"{FILE}.{child.pid}.new", folder / FILE][attempt % 4]
         while not trace.exists() and child.poll() is None:
             pass
         child.send_signal(signal.SIGKILL)

@@ -5,7 +5,6 @@ one that was broken off leaves the platform working, with the old secret or the 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 
 from tradewind.chassis.ids import new_id
 from tradewind.chassis.signing import SigningKey, TokenSigner, keys_file, new_signing_key, read_keys
+from tradewind.chassis.whole_file import replace_file
 from tradewind.cli.platform_access import public_url, signing_keys_file, stack_admin_url
 from tradewind.stack import provision
 from tradewind.stack.client import ask
@@ -156,14 +156,8 @@ async def _shut_out(admin_url: str, login: str) -> None:
 
 def _replace(path: Path, active: str, keys: list[SigningKey]) -> None:
     """In one step, so that auth-service never reads half of it."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(keys_file(active, keys))
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
+        replace_file(path, keys_file(active, keys))
     except OSError as error:
         raise StackError(
             f"{path} cannot be written: {error.strerror}", "rotate the key where this file comes from"

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tradewind.chassis.secrets import MAX_NAMES, Entry, SecretsError, check_name, check_value
 from tradewind.chassis.secrets.keys import Key
 from tradewind.chassis.settings import Secret
+from tradewind.chassis.whole_file import replace_file
 
 MAGIC = b"tradewind-secrets 1\n"
 NONCE_BYTES = 12
@@ -138,15 +139,8 @@ class EncryptedFile:
         nonce = secrets.token_bytes(NONCE_BYTES)
         head = MAGIC + msgspec.json.encode(_Header(key.id, nonce.hex())) + b"\n"
         body = AESGCM(key.raw).encrypt(nonce, msgspec.json.encode(_Content(kept)), head)
-        scratch = self._path.with_name(f"{self._path.name}.new")
         try:
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(head + body)
-                file.flush()
-                os.fsync(file.fileno())
-            scratch.replace(self._path)
-            _sync_folder(self._path.parent)
+            replace_file(self._path, head + body)
         except OSError as error:
             raise SecretsError("unavailable", f"{self._path} cannot be written: {error.strerror}") from None
 
@@ -164,11 +158,3 @@ class EncryptedFile:
             yield
         finally:
             os.close(lock)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,13 +7,13 @@ import binascii
 import contextlib
 import hashlib
 import hmac
-import os
 import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from tradewind.chassis.secrets import SecretsError
+from tradewind.chassis.whole_file import written_beside
 
 KEY_BYTES = 32
 KEY = "TRADEWIND_SECRETS_KEY"
@@ -78,14 +78,9 @@ def _read(path: Path) -> Key:
 def _make(path: Path) -> None:
     """Write a new key, whole or not at all; where two make one at once, the first stays."""
     text = base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES))
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        scratch = written_beside(path, text + b"\n")
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(scratch)
         scratch.unlink(missing_ok=True)
