@@ -151,7 +151,7 @@ class Topology:
                 ports=self._valkey_port,
             )
 
-        return Unit(name="valkey", launch=launch, grace_s=valkey_engine.STOP_GRACE_S)
+        return Unit(name="valkey", launch=launch, grace_s=valkey_engine.ValkeyEngine.STOP_GRACE_S)
 
     def _mailbox(self) -> Unit:
         return Unit(

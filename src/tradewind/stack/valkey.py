@@ -6,26 +6,18 @@ async with ValkeyEngine(folder) as valkey:
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import platform
 import secrets
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tradewind.stack import probe
 from tradewind.stack.errors import StackError
+from tradewind.stack.lone_engine import LoneEngine
 from tradewind.stack.ports import free_port
-from tradewind.stack.process import Child, spawn
-
-STOP_GRACE_S = 5.0
-START_TIMEOUT_S = 15.0
-_POLL_S = 0.01
 
 
 def find_binary(environ: Mapping[str, str] = os.environ) -> str:
@@ -76,47 +68,25 @@ def configure(folder: Path, port: int, password: str) -> Path:
     return path
 
 
-class ValkeyEngine:
-    """One server with its data in `folder`. An async context manager: started on entry, stopped on exit."""
+class ValkeyEngine(LoneEngine):
+    """One server with its data in `folder`. What was acknowledged is in the append-only file, also after `stop`."""
+
+    START_TIMEOUT_S = 15.0
+    STOP_GRACE_S = 5.0
 
     def __init__(self, folder: Path, *, port: int | None = None, password: str | None = None) -> None:
+        super().__init__(folder.parent / f"{folder.name}.log")
         self.port = port or free_port()
         self._password = password or secrets.token_urlsafe(24)
         self._folder = folder
-        self._child: Child | None = None
 
     @property
     def url(self) -> str:
         """`redis://` URL with the password, database 0."""
         return f"redis://:{self._password}@127.0.0.1:{self.port}/0"
 
-    @property
-    def pid(self) -> int | None:
-        """The server's process while it runs."""
-        return self._child.pid if self._child else None
-
     async def start(self) -> None:
         """Start, and return once PING is answered. Raises StackError with the server's last words."""
-        log = self._folder.parent / f"{self._folder.name}.log"
         configuration = configure(self._folder, self.port, self._password)
-        self._child = spawn([find_binary(), str(configuration)], log=log)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await probe.valkey("127.0.0.1", self.port, self._password):
-                if self._child.returncode is not None:
-                    raise StackError("Valkey did not start: " + log.read_text(errors="replace")[-500:])
-                await asyncio.sleep(_POLL_S)
-
-    async def stop(self) -> None:
-        """Stop; what was acknowledged is in the append-only file."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGTERM, grace_s=STOP_GRACE_S)
-            self._child = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
+        argv = [find_binary(), str(configuration)]
+        await self._run("Valkey", argv, lambda: probe.valkey("127.0.0.1", self.port, self._password))

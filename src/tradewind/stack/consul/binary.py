@@ -6,18 +6,15 @@ lists of its own, and what is installed on the machine stays as it is.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tradewind.stack.errors import StackError
-from tradewind.stack.kafka.jars import cache_folder
+from tradewind.stack.fetched import cache_folder, fetched
 
 VERSION = "1.8.7"
 RELEASE = "bullseye"
@@ -32,8 +29,8 @@ def find(environ: Mapping[str, str] = os.environ) -> str | None:
     """The program on PATH, or the one that was fetched before."""
     if on_path := shutil.which("consul", path=environ.get("PATH")):
         return on_path
-    fetched = _folder(environ) / "usr/bin/consul"
-    return str(fetched) if fetched.exists() else None
+    kept = _folder(environ) / "usr/bin/consul"
+    return str(kept) if kept.exists() else None
 
 
 def fetch(environ: Mapping[str, str] = os.environ) -> str:
@@ -44,17 +41,13 @@ def fetch(environ: Mapping[str, str] = os.environ) -> str:
     """
     if found := find(environ):
         return found
-    with _alone(cache_folder(environ)) as cache:
-        folder = _folder(environ)
-        if not folder.exists():
-            fresh = Path(tempfile.mkdtemp(dir=cache))
-            try:
-                unpacked = fresh / "unpacked"
-                _run(["dpkg", "-x", str(_download(fresh)), str(unpacked)])
-                # The name appears only when all is there.
-                unpacked.rename(folder)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+    folder = _folder(environ)
+
+    def unpacked(fresh: Path) -> Path:
+        _run(["dpkg", "-x", str(_download(fresh)), str(fresh / "unpacked")])
+        return fresh / "unpacked"
+
+    fetched(folder, unpacked)
     return str(folder / "usr/bin/consul")
 
 
@@ -68,15 +61,6 @@ def check(package: Path) -> None:
 
 def _folder(environ: Mapping[str, str]) -> Path:
     return cache_folder(environ) / f"consul-{VERSION}-{_LOCK.read_text(encoding='ascii')[:12]}"
-
-
-@contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[Path]:
-    """Two that fetch at once would both pay for it."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "consul.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield cache
 
 
 def _download(folder: Path) -> Path:

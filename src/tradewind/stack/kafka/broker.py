@@ -6,22 +6,16 @@ import asyncio
 import base64
 import os
 import shutil
-import signal
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from tradewind.stack import probe
 from tradewind.stack.errors import StackError
 from tradewind.stack.kafka.jars import Installation, fetch
+from tradewind.stack.lone_engine import LoneEngine
 from tradewind.stack.ports import free_port
-from tradewind.stack.process import Child, spawn
-
-START_TIMEOUT_S = 60.0
-STOP_GRACE_S = 15.0
-_POLL_S = 0.02
+from tradewind.stack.process import spawn
 
 JVM_FLAGS = (
     "-Xmx256m",
@@ -38,7 +32,7 @@ JVM_FLAGS = (
 )
 
 
-class KafkaEngine:
+class KafkaEngine(LoneEngine):
     """One broker with its data and its log in `folder`. An async context manager: started on entry, stopped on exit.
 
     Loopback, no authentication. What it acknowledged survives `kill -9` of it, because it is in the kernel's page cache by
@@ -47,6 +41,8 @@ class KafkaEngine:
 
     `proxy_port`: who comes in through a proxy that listens there stays behind it, see `proxied_bootstrap`.
     """
+
+    STOP_GRACE_S = 15.0
 
     def __init__(
         self,
@@ -58,6 +54,7 @@ class KafkaEngine:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """`settings` are added to `server.properties`."""
+        super().__init__(folder / "broker.log")
         self.port = port or free_port()
         self.behind_proxy_port = free_port()
         self.proxy_port = proxy_port or self.behind_proxy_port
@@ -65,7 +62,6 @@ class KafkaEngine:
         self._folder = folder
         self._settings = dict(settings or {})
         self._environ = environ
-        self._child: Child | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -82,16 +78,6 @@ class KafkaEngine:
         """As `BUS_URL` takes it."""
         return f"kafka://{self.bootstrap}"
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the broker, None while it does not run."""
-        return self._child.pid if self._child and self._child.returncode is None else None
-
-    @property
-    def log(self) -> Path:
-        """What the broker says: warnings and errors."""
-        return self._folder / "broker.log"
-
     async def start(self) -> None:
         """Fetch what is missing, format the folder if it is new, start, and return once requests are answered.
 
@@ -103,49 +89,20 @@ class KafkaEngine:
             await self._archive_classes(installed)
         await self._start(installed)
 
-    async def stop(self) -> None:
-        """Stop in order: 0.3 s."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGTERM, grace_s=STOP_GRACE_S)
-            self._child = None
-
-    async def kill(self) -> None:
-        """`kill -9`, and wait until it is gone. `start` brings it back on the same ports with the same data."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGKILL, grace_s=STOP_GRACE_S)
-            self._child = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
-
     async def _start(self, installed: Installation, *flags: str) -> None:
         configuration = self._configure()
         java = [installed.java, *JVM_FLAGS, *(flags or _with_archive(installed)), "-cp", installed.classpath]
         if not (self._folder / "data/meta.properties").exists():
             await self._format(java, configuration)
-        self._child = spawn([*java, "kafka.Kafka", str(configuration)], log=self.log)
-        try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                while not await probe.kafka("127.0.0.1", self.port):
-                    if self._child.returncode is not None:
-                        raise StackError(f"Kafka did not start: {_tail(self.log)}")
-                    await asyncio.sleep(_POLL_S)
-        except BaseException:
-            await self.kill()
-            raise
+        argv = [*java, "kafka.Kafka", str(configuration)]
+        await self._run("Kafka", argv, lambda: probe.kafka("127.0.0.1", self.port))
 
     async def _format(self, java: list[str], configuration: Path) -> None:
         # Never reuse the archive's writer: two that end would both write it.
         plain = [word for word in java if not word.startswith("-XX:ArchiveClassesAtExit")]
         argv = [*plain, "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(configuration)]
         if await spawn(argv, log=self.log).wait() != 0:
-            raise StackError(f"Kafka's folder could not be formatted: {_tail(self.log)}")
+            raise StackError(f"Kafka's folder could not be formatted: {self._last_words()}")
 
     def _configure(self) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -211,7 +168,3 @@ def _with_archive(installed: Installation) -> tuple[str, ...]:
 
 def _cluster_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "x")
-
-
-def _tail(log: Path) -> str:
-    return " | ".join(log.read_text(errors="replace").strip().splitlines()[-5:])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tradewind.stack.errors import StackError
+from tradewind.stack.fetched import cache_folder, fetched
 
 VERSION = "4.1.1"
 OLDEST_JAVA = 17
@@ -45,14 +43,6 @@ class Installation:
         return self.folder / "classes.jsa"
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where fetched things are kept: `TRADEWIND_CACHE`, else `tradewind` in the user's cache folder."""
-    if named := environ.get("TRADEWIND_CACHE"):
-        return Path(named)
-    home = environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    return Path(home) / "tradewind"
-
-
 def find(environ: Mapping[str, str] = os.environ) -> Installation | None:
     """The broker, if it has been fetched before.
 
@@ -72,17 +62,14 @@ def fetch(environ: Mapping[str, str] = os.environ) -> Installation:
     if found := find(environ):
         return found
     java = _java(environ)
-    with _alone(cache_folder(environ)) as cache:
-        folder = _folder(environ)
-        if not folder.exists():
-            fresh = Path(tempfile.mkdtemp(dir=cache))
-            try:
-                _run_maven(fresh, environ)
-                _check(fresh)
-                # The name appears only when all is there.
-                fresh.rename(folder)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
+    folder = _folder(environ)
+
+    def by_maven(fresh: Path) -> Path:
+        _run_maven(fresh, environ)
+        _check(fresh)
+        return fresh
+
+    fetched(folder, by_maven)
     return Installation(java, folder)
 
 
@@ -95,15 +82,6 @@ def locked() -> dict[str, str]:
 def _folder(environ: Mapping[str, str]) -> Path:
     lock = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:12]
     return cache_folder(environ) / f"kafka-{VERSION}-{lock}"
-
-
-@contextlib.contextmanager
-def _alone(cache: Path) -> Iterator[Path]:
-    """Two that fetch at once would both pay for it."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "kafka.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield cache
 
 
 def _java(environ: Mapping[str, str]) -> str:
