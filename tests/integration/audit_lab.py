@@ -28,6 +28,7 @@ from tradewind.audit.invariants import Limits, Report
 from tradewind.audit.provider import SandboxCharges
 from tradewind.audit.run import audit
 from tradewind.audit.sources import Charge, Sources
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.clock import SystemClock
 from tradewind.chassis.deadletters import OPEN, DeadLetters
 from tradewind.chassis.events import Envelope, encode
@@ -289,13 +290,9 @@ async def misquoted(settings: PaymentSettings, foundation: Foundation) -> AsyncI
 @contextlib.asynccontextmanager
 async def _at_work(service: Service[Any], settings: Any, foundation: Foundation, parts: Any) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    tasks = [asyncio.create_task(each.guard(stop)) for each in _background(service, settings, foundation, parts)]
-    try:
+    background = _background(service, settings, foundation, parts)
+    async with alongside(*(asyncio.create_task(each.guard(stop)) for each in background)):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def make_databases(admin_url: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.asgi import Response, call
 from tests.conftest import RoomDatabase
 from tests.received import received
 from tests.sandbox_process import API_KEY, WEBHOOK_SECRET, Sandbox
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.errors import Unauthenticated
 from tradewind.chassis.foundation import Foundation, open_foundation
 from tradewind.chassis.http.app import Doorman, build_asgi
@@ -313,13 +314,8 @@ async def _provider(settings: PaymentSettings, foundation: Foundation) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def _running(parts: Parts | None) -> AsyncIterator[None]:
-    tasks: Sequence[asyncio.Task[None]] = [asyncio.create_task(job.loop(parts)) for job in jobs(parts)] if parts else []
-    try:
+    async with alongside(*(asyncio.create_task(job.loop(parts)) for job in (jobs(parts) if parts else ()))):
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tradewind.chassis import idempotency, logs, otlp, trace
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.config_page import config_routes
 from tradewind.chassis.consumer import Consumer
 from tradewind.chassis.errors import Unavailable
@@ -102,7 +103,8 @@ async def serve(
         ]
         await stack.enter_async_context(foundation.metrics.loop_watch())
         description = _description(service, settings, instance, public, management)
-        async with _running(background, stop), _serving(servers):
+        running = (asyncio.create_task(each.guard(stop), name=each.name) for each in background)
+        async with alongside(*running), _serving(servers):
             if registrar is not None:
                 await _until(registrar.register(description), stop)
             readiness.started = True
@@ -241,17 +243,6 @@ async def _until(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
         task.result()
     else:
         task.cancel()
-
-
-@contextlib.asynccontextmanager
-async def _running(background: Sequence[_Background], stop: asyncio.Event) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(each.guard(stop), name=each.name) for each in background]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

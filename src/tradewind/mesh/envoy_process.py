@@ -18,6 +18,7 @@ from functools import partial
 
 import msgspec
 
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.xds import KINDS, Kind
 
@@ -43,12 +44,10 @@ class EnvoyProcess:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep Envoy running while the context lasts; it is gone when the context is left."""
-        task = asyncio.create_task(self._keep_running(), name="envoy")
         try:
-            yield
+            async with alongside(asyncio.create_task(self._keep_running(), name="envoy")):
+                yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
             await self._stop()
 
     async def _keep_running(self) -> None:

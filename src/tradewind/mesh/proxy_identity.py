@@ -7,7 +7,6 @@ control plane uses the same identity where it asks an instance directly.
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import msgspec
@@ -15,8 +14,8 @@ import msgspec
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.tls import Credentials, TlsIdentity
 from tradewind.mesh.ca import CertificateAuthority
+from tradewind.mesh.half_life import HalfLife
 from tradewind.mesh.identity import PROXY, spiffe_id
-from tradewind.mesh.room_certificate import LOOK_EVERY_S
 from tradewind.mesh.signing_request import new_key_pair
 from tradewind.mesh.state_file import StateFile
 from tradewind.mesh.tls_sockets import SecretFiles, identity_secret, trust_secret
@@ -32,8 +31,7 @@ class ProxyIdentity:
     def __init__(self, authority: CertificateAuthority, folder: Path) -> None:
         self._authority = authority
         self.files = SecretFiles.in_folder(folder)
-        self._renew_at_s = 0.0
-        self._renew_at_wall_s = 0.0
+        self._half_life = HalfLife()
         self._credentials: Credentials | None = None
         self._clients: dict[str, TlsIdentity] = {}
 
@@ -55,17 +53,13 @@ class ProxyIdentity:
         )
         for client in self._clients.values():
             client.load(self._credentials)
-        self._renew_at_s = time.monotonic() + issued.lifetime_s / 2
-        self._renew_at_wall_s = time.time() + issued.lifetime_s / 2
+        self._half_life.begin(issued.lifetime_s)
         _log.info("a new certificate for the proxy", lifetime_s=issued.lifetime_s)
 
     async def keep(self) -> None:
         """Renew at half of each certificate's life, for ever."""
         while True:
-            left_s = min(self._renew_at_s - time.monotonic(), self._renew_at_wall_s - time.time())
-            if left_s > 0:
-                await asyncio.sleep(min(left_s, LOOK_EVERY_S))
-                continue
+            await self._half_life.over()
             try:
                 self.renew()
             except OSError as exc:

@@ -1,30 +1,25 @@
-"""The room's side of the authority: ask for a certificate with the room's token, and for the next one at half its life.
-
-Time is counted from when it was got, by our own monotonic clock: a wall clock that is off by minutes renews no later.
-"""
+"""The room's side of the authority: ask for a certificate with the room's token, and for the next one at half its life."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
-import time
 
 import aiohttp
 import msgspec
 
+from tradewind.chassis.alongside import growing_pauses
 from tradewind.chassis.answers import read_answer
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.tls import Credentials, TlsIdentity
 from tradewind.mesh.ca import Issued
+from tradewind.mesh.half_life import HalfLife
 from tradewind.mesh.identity import PROXY, spiffe_id
 from tradewind.mesh.signing_request import new_key_pair
 
 REQUEST_TIMEOUT_S = 5.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
-LOOK_EVERY_S = 30.0
-"""Between looks at the clock: a machine that slept finds out soon that its certificate is old."""
 MAX_ANSWER_BYTES = 256 * 1024
 
 _log = get_logger(__name__)
@@ -38,24 +33,19 @@ class RoomCertificate:
         self._url = registry_url.rstrip("/") + "/v1/certificates"
         self._room = room
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        self._renew_at_s = 0.0
-        self._renew_at_wall_s = 0.0
+        self._half_life = HalfLife()
 
     async def obtain(self) -> None:
         """Return once there is a certificate. An authority that is away or refuses is asked again, and logged."""
-        pause_s = FIRST_PAUSE_S
+        pauses = growing_pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while not await self._renewed():
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(next(pauses))
 
     async def keep(self) -> None:
         """Renew at half of each certificate's life, for ever; until that succeeds the old one stays in use."""
         while True:
-            left_s = min(self._renew_at_s - time.monotonic(), self._renew_at_wall_s - time.time())
-            if left_s <= 0:
-                await self.obtain()
-            else:
-                await asyncio.sleep(min(left_s, LOOK_EVERY_S))
+            await self._half_life.over()
+            await self.obtain()
 
     async def _renewed(self) -> bool:
         pair = new_key_pair()
@@ -80,7 +70,6 @@ class RoomCertificate:
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError, msgspec.MsgspecError) as exc:
             _log.warning("no certificate could be had", error=str(exc) or type(exc).__name__)
             return False
-        self._renew_at_s = time.monotonic() + issued.lifetime_s / 2
-        self._renew_at_wall_s = time.time() + issued.lifetime_s / 2
+        self._half_life.begin(issued.lifetime_s)
         _log.info("a new certificate", lifetime_s=issued.lifetime_s)
         return True

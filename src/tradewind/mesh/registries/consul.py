@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from tradewind.chassis.alongside import end
 from tradewind.chassis.consul import Consul, ConsulKv, ConsulProblem, Seen
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import Instance
@@ -105,9 +106,7 @@ class ConsulRegistry:
             try:
                 yield
             finally:
-                for task in self._tasks.values():
-                    task.cancel()
-                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+                await end(*self._tasks.values())
                 await self._consul.close()
 
     async def _follow_catalog(self) -> None:

@@ -6,13 +6,13 @@ Consul away costs nothing but time: the service goes on, and registers again as 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from tradewind.chassis.alongside import end, growing_pauses
 from tradewind.chassis.consul import Consul, ConsulKv, ConsulProblem, ConsulRefused
 from tradewind.chassis.consul.kv import NEW
 from tradewind.chassis.logs import get_logger
@@ -53,8 +53,7 @@ class ConsulRegistrar:
     async def deregister(self) -> None:
         """Return once Consul lists the instance no more and the proxies had time to hear of it; after 4 s at most."""
         if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+            await end(self._heart)
         try:
             async with asyncio.timeout(FAREWELL_TIMEOUT_S):
                 await self._consul.put(f"/v1/agent/service/deregister/{quote(self._instance)}")
@@ -66,7 +65,7 @@ class ConsulRegistrar:
 
     async def _announce(self, registration: Registration) -> None:
         digest, content = description_of(registration)
-        pause_s = FIRST_PAUSE_S
+        pauses = growing_pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 address = await self._reachable(registration.address)
@@ -80,8 +79,7 @@ class ConsulRegistrar:
                 _log.warning("not registered with consul", error=str(exc))
             else:
                 return
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(next(pauses))
 
     async def _reachable(self, address: str) -> str:
         agent = urlsplit(self._consul.address.base_url)

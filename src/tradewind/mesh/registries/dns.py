@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 import aiohttp
 import msgspec
 
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.answers import read_answer
 from tradewind.chassis.logs import get_logger
 from tradewind.chassis.self_description import PATH, PROOF_HEADER, signature
@@ -83,14 +84,12 @@ class DnsRegistry:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the names while the context lasts."""
-        async with self._known.saving(), aiohttp.ClientSession() as self._session:
-            tasks = [asyncio.create_task(self._follow(service), name=f"dns {service}") for service in self._services]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        async with (
+            self._known.saving(),
+            aiohttp.ClientSession() as self._session,
+            alongside(*(asyncio.create_task(self._follow(each), name=f"dns {each}") for each in self._services)),
+        ):
+            yield
 
     async def _follow(self, service: str) -> None:
         while True:

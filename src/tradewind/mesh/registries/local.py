@@ -11,13 +11,14 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
 
 import msgspec
 
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.logs import get_logger
-from tradewind.mesh.description import DeclaredRoute, Instance, Lease, Registration
+from tradewind.mesh.description import Instance, Lease, Registration
 from tradewind.mesh.discovery import KnownService, Standing
+from tradewind.mesh.registries.remembered import Remembered
 from tradewind.mesh.state_file import StateFile
 
 LEASE_S = 10.0
@@ -25,7 +26,6 @@ SWEEP_EVERY_S = 0.5
 OWN_PAUSE_S = 3.0
 """A sweep this late means that we slept, not that the others died: a frozen registry must not blame its tenants."""
 MAX_INSTANCES = 1_000
-SAVE_RETRY_S = 1.0
 
 _log = get_logger(__name__)
 
@@ -44,50 +44,29 @@ class _Tenancy(msgspec.Struct):
     expires_s: float
 
 
-class _Memory(msgspec.Struct):
-    """What is remembered of a service beyond its instances; the file holds these and the instances."""
-
-    since: int
-    last_routes: tuple[DeclaredRoute, ...]
-    openapi: dict[str, Any]
-
-
-class _Saved(msgspec.Struct):
-    memories: dict[str, _Memory]
-    instances: list[Instance]
-
-
 class LocalRegistry:
     """Instances with leases, kept in memory and on disk. Use it from one event loop; it takes no lock."""
 
     def __init__(
         self, file: StateFile, *, lease_s: float = LEASE_S, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self._file = file
         self._lease_s = lease_s
         self._monotonic_s = monotonic_s
         self._tenancies: dict[str, _Tenancy] = {}
-        self._memories: dict[str, _Memory] = {}
-        self._listeners: list[Callable[[], None]] = []
-        self._unsaved = asyncio.Event()
+        self._remembered = Remembered(file, self.instances)
         self._swept_s = monotonic_s()
-        self._restore()
+        expires_s = self._swept_s + lease_s
+        for instance in self._remembered.restore():
+            # No lease id is kept: the instance's next heartbeat is refused, and so it registers again, with what it
+            # serves now.
+            self._tenancies[instance.instance] = _Tenancy(instance, secrets.token_hex(8), expires_s)
 
     def services(self) -> Mapping[str, KnownService]:
         """All services that ever registered, by name."""
-        instances: dict[str, list[Instance]] = {name: [] for name in self._memories}
+        instances: dict[str, list[Instance]] = {}
         for tenancy in self._tenancies.values():
-            instances[tenancy.instance.service].append(tenancy.instance)
-        return {
-            name: KnownService(
-                service=name,
-                since=memory.since,
-                instances=tuple(sorted(instances[name], key=lambda instance: instance.instance)),
-                last_routes=memory.last_routes,
-                openapi=memory.openapi,
-            )
-            for name, memory in self._memories.items()
-        }
+            instances.setdefault(tenancy.instance.service, []).append(tenancy.instance)
+        return self._remembered.services(instances)
 
     def instances(self) -> list[Instance]:
         """All instances whose lease runs, by name."""
@@ -100,7 +79,7 @@ class LocalRegistry:
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every change of what `services` returns."""
-        self._listeners.append(listener)
+        self._remembered.on_change(listener)
 
     def standing(self) -> Standing:
         """It is this process, and so it answers."""
@@ -117,10 +96,8 @@ class LocalRegistry:
             raise RegistryFull(f"{MAX_INSTANCES} instances are registered")
         tenancy = _Tenancy(instance, secrets.token_hex(8), self._monotonic_s() + self._lease_s)
         self._tenancies[instance.instance] = tenancy
-        known = self._memories.get(instance.service)
-        since = known.since if known else max((memory.since for memory in self._memories.values()), default=0) + 1
-        self._memories[instance.service] = _Memory(since, instance.routes, registration.openapi)
-        self._changed()
+        self._remembered.keep(instance.service, instance.routes, registration.openapi)
+        self._remembered.changed()
         return Lease(self._lease_s, tenancy.lease_id)
 
     def renew(self, name: str, lease_id: str) -> None:
@@ -138,7 +115,7 @@ class LocalRegistry:
         """Forget an instance; False when it was not known."""
         if self._tenancies.pop(name, None) is None:
             return False
-        self._changed()
+        self._remembered.changed()
         return True
 
     def sweep(self) -> list[str]:
@@ -155,60 +132,20 @@ class LocalRegistry:
             del self._tenancies[name]
         if ended:
             _log.warning("leases ended", instances=ended)
-            self._changed()
+            self._remembered.changed()
         return ended
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sweep and save in the background; everything is on disk when it is left."""
         self._swept_s = self._monotonic_s()
-        tasks = [asyncio.create_task(self._keep_sweeping()), asyncio.create_task(self._keep_saving())]
-        try:
+        async with (
+            self._remembered.saving(),
+            alongside(asyncio.create_task(self._keep_sweeping(), name="registry sweep")),
+        ):
             yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._file.write(self._content())
-
-    def _changed(self) -> None:
-        self._unsaved.set()
-        for listener in self._listeners:
-            listener()
 
     async def _keep_sweeping(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
             self.sweep()
-
-    async def _keep_saving(self) -> None:
-        while True:
-            await self._unsaved.wait()
-            self._unsaved.clear()
-            try:
-                await asyncio.to_thread(self._file.write, self._content())
-            except OSError as exc:
-                _log.error("the registry could not be saved", error=str(exc))
-                self._unsaved.set()
-                await asyncio.sleep(SAVE_RETRY_S)
-
-    def _content(self) -> bytes:
-        return msgspec.json.encode(_Saved(self._memories, self.instances()))
-
-    def _restore(self) -> None:
-        content = self._file.read()
-        if content is None:
-            return
-        try:
-            saved = msgspec.json.decode(content, type=_Saved)
-        except msgspec.MsgspecError as exc:
-            aside = self._file.set_aside()
-            _log.error("the registry file is unreadable; starting empty", error=str(exc), kept_as=str(aside))
-            return
-        expires_s = self._monotonic_s() + self._lease_s
-        self._memories = saved.memories
-        for instance in saved.instances:
-            if instance.service in self._memories:
-                # No lease id is kept: the instance's next heartbeat is refused, and so it registers again, with what
-                # it serves now.
-                self._tenancies[instance.instance] = _Tenancy(instance, secrets.token_hex(8), expires_s)

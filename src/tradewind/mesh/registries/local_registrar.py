@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from tradewind.chassis.alongside import end, growing_pauses
 from tradewind.chassis.logs import get_logger
 from tradewind.mesh.description import Lease
 from tradewind.mesh.registries.own_address import address_towards
@@ -57,8 +57,7 @@ class LocalRegistrar:
     async def deregister(self) -> None:
         """Return once no Envoy sends this instance requests any more, after 3 s at most. Never raises."""
         if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.gather(self._heart, return_exceptions=True)
+            await end(self._heart)
         if self._session is None:
             return
         try:
@@ -74,7 +73,7 @@ class LocalRegistrar:
             self._session = None
 
     async def _announce(self, session: aiohttp.ClientSession, description: Mapping[str, Any]) -> Lease:
-        pause_s = FIRST_PAUSE_S
+        pauses = growing_pauses(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             try:
                 body = msgspec.json.encode({**description, "address": await self._reachable(description["address"])})
@@ -87,9 +86,7 @@ class LocalRegistrar:
                     )
             except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as exc:
                 _log.warning("the registry is away", error=_said(exc))
-            # Jitter, so that all services do not come back in the same instant after a restart of the registry.
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(next(pauses))
 
     async def _reachable(self, address: str) -> str:
         registry = urlsplit(self._url)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from tradewind.chassis.alongside import alongside
 from tradewind.chassis.clock import Clock
 from tradewind.chassis.foundation import Foundation
 from tradewind.chassis.http import Api
@@ -160,7 +161,8 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
         await stack.enter_async_context(parts.registry.running())
         if parts.proxy_identity is not None:
             parts.proxy_identity.renew()
-            await stack.enter_async_context(_kept(parts.proxy_identity))
+            renewing = asyncio.create_task(parts.proxy_identity.keep(), name="proxy identity")
+            await stack.enter_async_context(alongside(renewing))
         control = control_app(parts)
         await stack.enter_async_context(
             serving(control, settings.host, settings.control_port, before_stop=parts.xds.close)
@@ -168,17 +170,6 @@ async def _assembled(settings: GatewaySettings, foundation: Foundation) -> Async
         if settings.envoy == "managed":
             await stack.enter_async_context(_managed_envoy(settings, parts))
         yield parts
-
-
-@contextlib.asynccontextmanager
-async def _kept(identity: ProxyIdentity) -> AsyncIterator[None]:
-    """Renew the proxy's certificate while the context lasts."""
-    task = asyncio.create_task(identity.keep(), name="proxy identity")
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from contextvars import Context
 
 from tradewind.chassis import logs
+from tradewind.chassis.alongside import end
 from tradewind.chassis.errors import RateLimited, Unavailable
 from tradewind.chassis.postgres import Database
 from tradewind.services.order.store import orders as store
@@ -103,8 +104,7 @@ class Following:
     async def close(self) -> None:
         """Stop looking."""
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+            await end(self._looking)
 
     async def _look(self) -> None:
         while self._followers:
