@@ -15,7 +15,7 @@ from cryptography import x509
 
 from tests.integration.mesh_lab import Echo, Lab, free_ports, mesh_lab, until
 from tradewind.chassis.settings import SettingsError, load
-from tradewind.mesh import edge_certificate
+from tradewind.mesh import certificates, edge_certificate
 from tradewind.mesh.edge_certificate import CertificateFiles, CertificateUnusable, prepare
 from tradewind.services.gateway.settings import GatewaySettings
 
@@ -182,7 +182,7 @@ async def test_files_that_cannot_be_served_are_named(tmp_path: Path, monkeypatch
     with pytest.raises(CertificateUnusable, match="no PEM certificate"):
         prepare(tmp_path, CertificateFiles(chain=first.key, key=first.key))
     monkeypatch.setattr(edge_certificate, "DAYS", -1)
-    monkeypatch.setattr(edge_certificate, "BACKDATED", timedelta(days=2))
+    monkeypatch.setattr(certificates, "CLOCK_SLACK", timedelta(days=2))
     with pytest.raises(CertificateUnusable, match=r"edge\.pem expired at 20"):
         prepare(tmp_path / "c", None)
 

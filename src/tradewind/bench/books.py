@@ -102,13 +102,9 @@ class Cost(NamedTuple):
 async def measure(say: Say) -> list[Figure]:
     """Book, and take events, in each way; print what a booking and an event cost."""
     with tempfile.TemporaryDirectory(prefix="tradewind-books-") as folder:
-        engine = PostgresEngine(Path(folder) / "data")
-        await engine.start()
-        try:
+        async with PostgresEngine(Path(folder) / "data") as engine:
             pid = int((Path(folder) / "data/postmaster.pid").read_text(encoding="ascii").split()[0])
             return [*await _ledgers(engine.admin_url, pid, say), *await _inboxes(engine.admin_url, pid, say)]
-        finally:
-            await engine.stop()
 
 
 async def _ledgers(admin_url: str, pid: int, say: Say) -> list[Figure]:

@@ -78,12 +78,8 @@ class Carried(Event, frozen=True, kw_only=True):
 async def measure(say: Say) -> list[Figure]:
     """Run all four and print what each lost, turned round and delayed."""
     with tempfile.TemporaryDirectory(prefix="tradewind-outboxes-") as folder:
-        engine = PostgresEngine(Path(folder) / "data")
-        await engine.start()
-        try:
+        async with PostgresEngine(Path(folder) / "data") as engine:
             return await _measure(engine.admin_url, say)
-        finally:
-            await engine.stop()
 
 
 async def _measure(admin_url: str, say: Say) -> list[Figure]:

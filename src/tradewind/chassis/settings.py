@@ -236,8 +236,9 @@ def read_layers(cls: type[Settings], environ: Mapping[str, str]) -> Layers:
     if not path:
         return Layers(environ)
     shared = {row.field: row.env for row in describe(DatabaseServiceSettings)}
-    own = {row.field: row.env for row in describe(cls)}
-    secret = {row.env for row in describe(cls) if row.secret}
+    rows = describe(cls)
+    own = {row.field: row.env for row in rows}
+    secret = {row.env for row in rows if row.secret}
     try:
         return Layers(environ, texts(read_file(path), room_of_prefix(cls.PREFIX), own, shared, secret, path))
     except ConfigFileError as error:

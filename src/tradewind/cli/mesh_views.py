@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tradewind.cli.control_reading import control_json
+from tradewind.cli.control_port import control_json
 from tradewind.cli.output import FORMAT, aligned, json_line
 
 EXIT_FAILED = 1

@@ -13,21 +13,15 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tradewind.chassis.clock import Clock
+from tradewind.mesh.certificates import common_name, key_pem, unsigned
 from tradewind.mesh.identity import TRUST_DOMAIN, spiffe_id
 from tradewind.mesh.state_file import StateFile
 
 ROOT_LIFETIME = timedelta(days=3650)
-CLOCK_SLACK = timedelta(minutes=5)
-"""How long before its making a certificate is valid already: the reader's clock may be behind ours."""
 
 
 class CaUnusable(Exception):
@@ -109,13 +103,7 @@ class CertificateAuthority:
             raise RequestRefused("the key is no P-256 one")
         now = self._clock.now()
         certificate = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, room)]))
-            .issuer_name(self._root.subject)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SLACK)
-            .not_valid_after(now + timedelta(seconds=self._lifetime_s))
+            unsigned(common_name(room), self._root.subject, public_key, now, timedelta(seconds=self._lifetime_s))
             .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id(room))]), False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
@@ -134,22 +122,16 @@ class CertificateAuthority:
 def new_root(now: datetime) -> bytes:
     """A new root as PEM: its private key, then its certificate, good for ten years from `now`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{TRUST_DOMAIN} root {now.astimezone(UTC):%Y-%m-%d}")])
+    name = common_name(f"{TRUST_DOMAIN} root {now.astimezone(UTC):%Y-%m-%d}")
     certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SLACK)
-        .not_valid_after(now + ROOT_LIFETIME)
+        unsigned(name, name, key.public_key(), now, ROOT_LIFETIME)
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{TRUST_DOMAIN}")]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + certificate.public_bytes(Encoding.PEM)
+    return key_pem(key) + certificate.public_bytes(Encoding.PEM)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

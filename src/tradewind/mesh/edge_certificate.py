@@ -16,16 +16,15 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tradewind.mesh.certificates import common_name, key_pem, unsigned
 from tradewind.mesh.edge_tls import secret_resource
 from tradewind.mesh.state_file import StateFile
 
 CA_DAYS = 3650
 DAYS = 90
 RENEW_BEFORE_DAYS = 30
-BACKDATED = timedelta(minutes=5)
-"""A clock that is a little behind must not refuse what was made this very minute."""
 LAPTOP_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -79,7 +78,7 @@ def _renew(folder: Path, files: CertificateFiles, names: Sequence[str]) -> None:
     ca, ca_key = _authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        _builder("tradewind edge", ca.subject, key.public_key(), DAYS)
+        unsigned(common_name("tradewind edge"), ca.subject, key.public_key(), datetime.now(UTC), timedelta(days=DAYS))
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -87,24 +86,24 @@ def _renew(folder: Path, files: CertificateFiles, names: Sequence[str]) -> None:
         .sign(ca_key, hashes.SHA256())
     )
     # The key first: between the two renames the pair does not fit, and Envoy keeps what it has until it does.
-    StateFile(files.key).write(_pem(key))
+    StateFile(files.key).write(key_pem(key))
     StateFile(files.chain).write(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """The CA of this folder, made at first need."""
     stored, stored_key = StateFile(ca_file(folder)), StateFile(folder / "ca-key.pem")
-    certificate_pem, key_pem = stored.read(), stored_key.read()
-    if certificate_pem and key_pem:
-        found = x509.load_pem_x509_certificate(certificate_pem)
-        found_key = serialization.load_pem_private_key(key_pem, None)
+    kept, kept_key = stored.read(), stored_key.read()
+    if kept and kept_key:
+        found = x509.load_pem_x509_certificate(kept)
+        found_key = serialization.load_pem_private_key(kept_key, None)
         lasts = found.not_valid_after_utc > datetime.now(UTC) + timedelta(days=DAYS)
         if lasts and isinstance(found_key, ec.EllipticCurvePrivateKey) and found.public_key() == found_key.public_key():
             return found, found_key
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tradewind laptop CA")])
+    name = common_name("tradewind laptop CA")
     certificate = (
-        _builder("tradewind laptop CA", name, key.public_key(), CA_DAYS)
+        unsigned(name, name, key.public_key(), datetime.now(UTC), timedelta(days=CA_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
@@ -117,22 +116,9 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
         )
         .sign(key, hashes.SHA256())
     )  # fmt: skip
-    stored_key.write(_pem(key))
+    stored_key.write(key_pem(key))
     stored.write(certificate.public_bytes(serialization.Encoding.PEM))
     return certificate, key
-
-
-def _builder(subject: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
-        .issuer_name(issuer)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
-        .not_valid_after(now + timedelta(days=days))
-    )
 
 
 def _general_name(name: str) -> x509.GeneralName:
@@ -140,12 +126,6 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def _require_usable(files: CertificateFiles) -> x509.Certificate:

@@ -6,7 +6,9 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tradewind.mesh.certificates import key_pem
 
 
 class KeyPair(msgspec.Struct, frozen=True):
@@ -23,6 +25,4 @@ def new_key_pair() -> KeyPair:
     """A P-256 key and a request (PKCS #10) that names nobody: the authority decides whose it is."""
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    return KeyPair(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), request.public_bytes(Encoding.PEM)
-    )
+    return KeyPair(key_pem(key), request.public_bytes(Encoding.PEM))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from tradewind.mesh.envoy_binary import EnvoyMissing, find_envoy
 from tradewind.mesh.envoy_json import Json
 from tradewind.mesh.loaded import LoadedEndpoint, LoadedVersions
 from tradewind.mesh.route_config import EDGE, EGRESS
+from tradewind.mesh.routes import Target
 from tradewind.mesh.static_config import refusal, static_config
 from tradewind.mesh.xds import KINDS, Kind, Standing
 from tradewind.services.gateway.interventions import require_operator
@@ -52,21 +53,36 @@ async def data_plane(parts: Parts) -> dict[str, Any]:
         ],
         "routes": [
             {
-                "method": method,
-                "path": target.template,
-                "service": target.service,
-                "access": target.route.access,
-                "roles": target.route.roles,
+                **route,
                 "demands": target.policy.demands,
-                "rate": target.route.rate,
-                "timeout_s": target.route.timeout_s,
-                "max_body_bytes": target.route.max_body_bytes,
-                "retried": "always" if method == "GET" else "keyed" if target.route.idempotent else "unsent",
+                "retried": "always" if route["method"] == "GET" else "keyed" if route["idempotent"] else "unsent",
             }
-            for path in parts.control_plane.table.paths
-            for method, target in path.targets.items()
+            for target, route in described_routes(parts)
         ],
     }
+
+
+def described_routes(parts: Parts) -> Iterator[tuple[Target, dict[str, Any]]]:
+    """The operations that the public reaches, each with what is told of it."""
+    for path in parts.control_plane.table.paths:
+        for method, target in path.targets.items():
+            route = target.route
+            yield (
+                target,
+                {
+                    "method": method,
+                    "path": target.template,
+                    "service": target.service,
+                    "access": route.access,
+                    "roles": route.roles,
+                    "rate": route.rate,
+                    "timeout_s": route.timeout_s,
+                    "idempotent": route.idempotent,
+                    "stream": route.stream,
+                    "websocket": route.websocket,
+                    "max_body_bytes": route.max_body_bytes,
+                },
+            )
 
 
 async def published_resources(parts: Parts, token: str) -> dict[Kind, dict[str, Json]]:

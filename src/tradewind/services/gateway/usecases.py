@@ -19,6 +19,7 @@ from tradewind.mesh.identity import PROXY, spiffe_id
 from tradewind.mesh.registries.local import LeaseUnknown, LocalRegistry, RegistryFull
 from tradewind.mesh.routes import template_faults
 from tradewind.mesh.xds import Kind, Poll
+from tradewind.services.gateway.data_plane import described_routes
 from tradewind.services.gateway.domain import merge_openapi, usable_key_set
 from tradewind.services.gateway.parts import Parts
 from tradewind.services.gateway.policy import policy_view
@@ -232,23 +233,7 @@ def mesh_status(parts: Parts) -> dict[str, Any]:
             }
             for known in sorted(services.values(), key=lambda known: known.service)
         ],
-        "routes": [
-            {
-                "method": method,
-                "path": target.template,
-                "service": target.service,
-                "access": target.route.access,
-                "roles": target.route.roles,
-                "rate": target.route.rate,
-                "timeout_s": target.route.timeout_s,
-                "idempotent": target.route.idempotent,
-                "stream": target.route.stream,
-                "websocket": target.route.websocket,
-                "max_body_bytes": target.route.max_body_bytes,
-            }
-            for path in parts.control_plane.table.paths
-            for method, target in path.targets.items()
-        ],
+        "routes": [route for _, route in described_routes(parts)],
         "interventions": parts.interventions.running(),
         "conflicts": parts.control_plane.table.conflicts,
         "policy": policy_view(parts),
