@@ -52,12 +52,12 @@ def control_json(path: str, environ: Mapping[str, str], url: str = "") -> Any:
 
 
 def control_url(environ: Mapping[str, str] = os.environ) -> str:
-    """Where the control port is: `REGISTRY_URL`, or that of the stack of the state folder.
+    """Where the control port is: `REGISTRY_URL` where that is no other registry (Consul, DNS), or the stack's of the state folder.
 
     Raises:
         StackError: neither is there.
     """
-    if given := variable("REGISTRY_URL", environ):
+    if (given := variable("REGISTRY_URL", environ) or "").startswith(("http://", "https://")):
         return given
     ports = State.of(environ).ports().get("gateway-1")
     if not isinstance(ports, dict):
